@@ -25,7 +25,8 @@ const FOREGROUND_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Console {
     lines: mpsc::Receiver<String>,
-    /// Lets the reader continue after a line was handled, because a view reads the terminal as well.
+    /// Lets the reader continue after a line was handled, because a view reads the terminal as
+    /// well.
     next: std::sync::mpsc::Sender<()>,
 }
 
@@ -51,7 +52,8 @@ impl Console {
         Some(Console { lines, next })
     }
 
-    /// Handles the lines until the user asks the peer to leave. Without a console it waits for ever.
+    /// Handles the lines until the user asks the peer to leave. Without a console it waits for
+    /// ever.
     pub(crate) async fn run(console: &mut Option<Self>, client: Client) -> Outcome<()> {
         let Some(console) = console else { return std::future::pending().await };
         while let Some(line) = console.lines.recv().await {
@@ -76,8 +78,9 @@ fn is_in_foreground() -> bool {
 }
 
 /// The next line for this process; `None` at the end of the input. The kernel stops a process that
-/// reads the terminal from the background (SIGTTIN). Its links would stay open without an answer, and
-/// its neighbours would suspect it. So it reads only in the foreground, and only when there is input.
+/// reads the terminal from the background (SIGTTIN). Its links would stay open without an answer,
+/// and its neighbours would suspect it. So it reads only in the foreground, and only when there is
+/// input.
 fn next_line() -> Option<String> {
     let stdin = io::stdin();
     let limit = Timespec::try_from(FOREGROUND_CHECK_INTERVAL).ok()?;

@@ -25,8 +25,8 @@ impl NodeArgs {
         client(self.node.as_deref(), &running(&self.run_dir)?)
     }
 
-    /// A client for a peer. If the user names no node and only one of the running nodes is a peer, it
-    /// is that one.
+    /// A client for a peer. If the user names no node and only one of the running nodes is a peer,
+    /// it is that one.
     pub(crate) fn peer_client(&self) -> Outcome<Client> {
         peer_or_named_client(self.node.as_deref(), &self.run_dir)
     }

@@ -3,7 +3,7 @@
 //! A program that starts many nodes (`rumor up --processes`, a test) needs their addresses before
 //! it can write their configuration, and must not leave them behind. So a supervised node
 //!
-//! 1. binds its listener and writes `{"listening":"ADDRESS","id":"ID"}` as a line to standard output
+//! 1. binds its listener and writes the line `{"listening":"ADDRESS","id":"ID"}` to standard output
 //!    (`id` only of a seed whose identity is known before it starts),
 //! 2. waits for a line on standard input; `--config` is read only then,
 //! 3. starts, and writes the content of its control file as a line,

@@ -1,8 +1,8 @@
-//! Addresses and identities on many hosts: names with dead addresses, names that lead to the loopback
-//! interface, addresses that change, data directories that were copied.
+//! Addresses and identities on many hosts: names with dead addresses, names that lead to the
+//! loopback interface, addresses that change, data directories that were copied.
 //!
-//! Each host is a network namespace with its own `/etc/hosts`. The tests need root and `ip`; without them
-//! they print that and do nothing.
+//! Each host is a network namespace with its own `/etc/hosts`. The tests need root and `ip`;
+//! without them they print that and do nothing.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -174,7 +174,8 @@ fn seed_whose_name_leads_to_two_dead_addresses_first_is_joined() {
     let Some(mut lab) = Lab::new(5) else { return };
     lab.config(&["seed.test:7000"]);
     let name = |host: usize| format!("{} seed.test", address(host));
-    // The resolver puts those first that share most bits with this host's address; no process answers there.
+    // The resolver puts those first that share most bits with this host's address; no process
+    // answers there.
     for host in [1, 2] {
         lab.hosts.port(host, &["down"]);
     }

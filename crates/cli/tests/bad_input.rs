@@ -8,8 +8,8 @@ use std::net::TcpListener;
 
 use support::{Place, Ran, Running, free_port, until};
 
-/// Runs a command that must fail with this exit code and these parts of the message, and print nothing to
-/// standard output.
+/// Runs a command that must fail with this exit code and these parts of the message, and print
+/// nothing to standard output.
 #[track_caller]
 fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
     let ran = place.run(args);

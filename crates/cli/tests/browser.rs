@@ -241,7 +241,8 @@ async fn page_shows_the_network_and_carries_out_actions() {
     browser.click("#tab-messages").await;
     browser.until("the other half has it", &reached("are you there", PEERS)).await;
 
-    // A peer is killed, and the page shows it as dead, with the witnesses and the seeds that agreed.
+    // A peer is killed, and the page shows it as dead, with the witnesses and the seeds that
+    // agreed.
     browser.click("#tab-network").await;
     browser.fill("#search", "peer-05\n").await;
     browser
@@ -346,7 +347,8 @@ async fn save_pictures(browser: &Browser) {
     }
 }
 
-/// A thousand peers, and how long their frames take. Not in CI: it takes minutes without optimization.
+/// A thousand peers, and how long their frames take. Not in CI: it takes minutes without
+/// optimization.
 ///
 /// ```text
 /// cargo test --release -p rumormill-cli --test browser -- --ignored --nocapture
@@ -392,7 +394,8 @@ async fn page_draws_a_thousand_peers() {
     let drawn = frames(&place, &browser, over).await;
     println!("{drawn}; {alone:.2} cores alone, {watched:.2} with the page open");
     browser.picture(&pictures(), "a-thousand").await;
-    // A denser network than the law makes of a thousand peers: links between any two, drawn as the others.
+    // A denser network than the law makes of a thousand peers: links between any two, drawn as the
+    // others.
     browser
         .eval(
             "(() => { const show = rumor.graph.show; rumor.graph.show = function(n) { \

@@ -51,8 +51,8 @@ fn message_from_one_peer_is_shown_at_the_other() {
     );
     let mut events =
         Running::spawn(network.place.command(&["tail", "--events", "--node", "bert", "--json"]));
-    // `tail` shows messages published after it has connected, a moment that the test cannot know; so the
-    // message is published again and again.
+    // `tail` shows messages published after it has connected, a moment that the test cannot know;
+    // so the message is published again and again.
     let hostile = "hi \u{1b}[2Jthere";
     let mut sent = Vec::new();
     until("tail ends", || {

@@ -46,7 +46,8 @@ impl Network {
         list.iter().filter(of).map(|m| m["state"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Requires that all of these peers are removed by certificate in time, and the others are alive.
+    /// Requires that all of these peers are removed by certificate in time, and the others are
+    /// alive.
     #[track_caller]
     fn are_certified(&self, names: &[String], killed: Instant) {
         until("the dead are certified", || {

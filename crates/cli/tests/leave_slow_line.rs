@@ -1,5 +1,5 @@
-//! A peer on a throttled line publishes a large message and gets SIGTERM: the message reaches the others. Each
-//! node runs in a network namespace of its own.
+//! A peer on a throttled line publishes a large message and gets SIGTERM: the message reaches the
+//! others. Each node runs in a network namespace of its own.
 //!
 //! The test needs root, `ip` and `tc`; without them it prints that and does nothing.
 

@@ -1,4 +1,5 @@
-//! `kill -9` of a peer under load, again and again: every message of the others is in its message log.
+//! `kill -9` of a peer under load, again and again: every message of the others is in its message
+//! log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

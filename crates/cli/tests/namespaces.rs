@@ -1,6 +1,6 @@
 //! Many hosts: each node in a network namespace of its own, joined by a bridge (F1), and the faults
-//! that only a network has: a cut cable between two live peers, a host that loses its power, half of
-//! the hosts cut off from the other half.
+//! that only a network has: a cut cable between two live peers, a host that loses its power, half
+//! of the hosts cut off from the other half.
 //!
 //! The test needs root, `ip` and `nft`; without them it prints that and does nothing.
 

@@ -1,5 +1,5 @@
-//! `kill -9` of a seed in the middle of 200 registrations: after its restart it has all registrations
-//! that it acknowledged.
+//! `kill -9` of a seed in the middle of 200 registrations: after its restart it has all
+//! registrations that it acknowledged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

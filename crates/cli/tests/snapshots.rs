@@ -1,7 +1,7 @@
-//! The output of every command, as text and as JSON. Values that change from run to run (keys, ports,
-//! times, rates) are replaced by a word; the rest is compared with `snapshots/`. After an intended change,
-//! `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes the files anew, to be read in
-//! the diff.
+//! The output of every command, as text and as JSON. Values that change from run to run (keys,
+//! ports, times, rates) are replaced by a word; the rest is compared with `snapshots/`. After an
+//! intended change, `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes the
+//! files anew, to be read in the diff.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

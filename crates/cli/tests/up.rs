@@ -93,8 +93,8 @@ fn only_killed_and_stopped_peers_are_removed() {
     assert_eq!(fs::read_dir(place.run_dir()).unwrap().count(), 0);
 }
 
-/// 32 processes publish 20 messages a second in all, and one of them gets a fault meanwhile. The delay
-/// of the slowest message is measured, not tested, because the machine may be busy.
+/// 32 processes publish 20 messages a second in all, and one of them gets a fault meanwhile. The
+/// delay of the slowest message is measured, not tested, because the machine may be busy.
 fn all_messages_arrive_despite_a_fault(how: &str) {
     let place = support::new_place();
     let fault = [how, "1@6s"];
@@ -108,7 +108,8 @@ fn all_messages_arrive_despite_a_fault(how: &str) {
     let deaths = summary["deaths"].as_array().unwrap();
     assert_eq!(deaths.len(), 1, "{summary:#}");
     assert_eq!(deaths[0]["how"], how.trim_start_matches('-'));
-    // The victim publishes nothing in its last second; all others have published all their messages.
+    // The victim publishes nothing in its last second; all others have published all their
+    // messages.
     let published = summary["published"].as_u64().unwrap();
     assert!((31 * 6..=32 * 6).contains(&published), "{published}");
 }

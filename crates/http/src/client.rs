@@ -204,17 +204,19 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|e| self.unexpected(&e))
     }
 
-    /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may take to hand
-    /// over what it published, if not as long as it was set to. The client waits for as long as the node
-    /// answers other requests.
+    /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may
+    /// take to hand over what it published, if not as long as it was set to. The client waits for
+    /// as long as the node answers other requests.
     ///
     /// # Errors
-    /// See [`ClientError`]; no other node is known to hold all that it published: a problem with status 504.
+    /// See [`ClientError`]; if no other node is known to hold all that it published: a problem with
+    /// status 504.
     pub async fn leave(&self, within: Option<Duration>) -> Result<(), ClientError> {
         self.leave_if_alive(within, ANSWER_TIMEOUT).await
     }
 
-    /// As [`leave`](Client::leave): a node that leaves is asked for its status, and given up after `silence`.
+    /// As [`leave`](Client::leave): a node that leaves is asked for its status, and given up after
+    /// `silence`.
     async fn leave_if_alive(
         &self,
         within: Option<Duration>,
@@ -523,7 +525,8 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(200);
 
-    /// A node that answers `leave` after some time, and other requests at once as long as it is `awake`.
+    /// A node that answers `leave` after some time, and other requests at once as long as it is
+    /// `awake`.
     async fn node(leave_takes: Duration, awake: bool) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -100,8 +100,8 @@ impl ControlFile {
     }
 }
 
-/// Whether a process has ended, but its parent has not waited for it yet: it still takes signals. Only
-/// Linux reports this; on other systems such a process counts as running.
+/// Whether a process has ended, but its parent has not waited for it yet: it still takes signals.
+/// Only Linux reports this; on other systems such a process counts as running.
 fn is_zombie(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.ok().and_then(|s| Some(s.rsplit_once(") ")?.1.starts_with('Z'))).unwrap_or(false)

@@ -4,9 +4,10 @@
 //! each into a [`RunDir`]. Another program of the same user finds them there and talks to them
 //! with a [`Client`]. The module [`view`] has the requests and answers.
 //!
-//! Only the owner of the control file can read the token and use the API. A page in a browser on the
-//! same machine cannot, even if it guesses the port: requests need the token, and a request that names a
-//! foreign host (DNS rebinding) or carries an `Origin` (a page sent it) is refused first.
+//! Only the owner of the control file can read the token and use the API. A page in a browser on
+//! the same machine cannot, even if it guesses the port: requests need the token, and a request
+//! that names a foreign host (DNS rebinding) or carries an `Origin` (a page sent it) is refused
+//! first.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -26,7 +26,8 @@ pub enum RunDirError {
         /// The error of the system.
         source: io::Error,
     },
-    /// Another user could put a control file there, and make this user's commands talk to that node.
+    /// Another user could put a control file there, and make this user's commands talk to that
+    /// node.
     #[error("{path} is not a directory that only this user can write to; remove it, or choose another one with --run-dir or {RUN_DIR_VARIABLE}", path = .path.display())]
     Unsafe {
         /// The directory.
@@ -67,7 +68,8 @@ impl RunDir {
         &self.0
     }
 
-    /// Makes the directory with mode 0700, if it is absent, and checks that no other user can write to it.
+    /// Makes the directory with mode 0700, if it is absent, and checks that no other user can write
+    /// to it.
     ///
     /// # Errors
     /// The directory cannot be made, or is not safe to use.
@@ -80,7 +82,8 @@ impl RunDir {
         self.check()
     }
 
-    /// Checks the owner and the mode, because another user may have made a directory in `/tmp` first.
+    /// Checks the owner and the mode, because another user may have made a directory in `/tmp`
+    /// first.
     fn check(&self) -> Result<(), RunDirError> {
         let meta = fs::symlink_metadata(&self.0)
             .map_err(|source| RunDirError::Io { path: self.0.clone(), source })?;

@@ -1,4 +1,4 @@
-//! `rumor-lab bench`: what it measures is not looked at here, only that it measures.
+//! `rumor-lab bench`: the tests check that it measures, not the values.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use rumormill_testing::Ran;
 use serde_json::Value;
 use support::new_place;
 
-/// Short, and without time for the network to settle.
+/// A short measurement, with little time for the network to settle.
 const SHORT: [&str; 6] = ["--settle", "500ms", "--warmup", "200ms", "--json", "--nodes"];
 
 fn bench(args: &[&str]) -> Ran {
@@ -28,8 +28,8 @@ fn check(ran: &Ran) -> Value {
     let figures = ran.json();
     assert_eq!(figures["delivered_fraction"], 1.0, "{figures:#}");
     assert_eq!(figures["deliveries"], figures["deliveries_expected"]);
-    for nothing in ["duplicates_delivered", "lost_by_subscribers", "foreign"] {
-        assert_eq!(figures[nothing], 0, "{nothing}: {figures:#}");
+    for field in ["duplicates_delivered", "lost_by_subscribers", "foreign"] {
+        assert_eq!(figures[field], 0, "{field}: {figures:#}");
     }
     assert_eq!(figures["alive_min"], figures["nodes"], "{figures:#}");
     assert!(figures["counters"]["messages_delivered"].as_u64() >= figures["deliveries"].as_u64());
@@ -40,7 +40,7 @@ fn check(ran: &Ran) -> Value {
 }
 
 #[test]
-fn a_number_of_messages() {
+fn bench_delivers_a_number_of_messages() {
     let ran = bench(&["5", "--messages", "2000"]);
     let figures = check(&ran);
     assert_eq!((&figures["nodes"], &figures["publishers"]), (&5.into(), &4.into()));
@@ -70,7 +70,7 @@ fn a_number_of_messages() {
 }
 
 #[test]
-fn a_rate() {
+fn bench_publishes_at_a_rate() {
     let ran = bench(&["3", "--rate", "200", "--messages", "101", "--ceiling", "tcp"]);
     let figures = check(&ran);
     assert_eq!((&figures["published"], &figures["deliveries"]), (&101.into(), &202.into()));
@@ -81,7 +81,7 @@ fn a_rate() {
 }
 
 #[test]
-fn silence() {
+fn idle_bench_measures_the_cost_of_an_idle_network() {
     let figures = bench(&["3", "--idle", "--for", "1s"]).ok().json();
     assert_eq!((&figures["published"], &figures["ceiling"]), (&0.into(), &Value::Null));
     positive(&figures, &["idle_cpu_ms_per_node_second", "idle_bytes_per_node_second"]);
@@ -89,7 +89,7 @@ fn silence() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused() {
+fn impossible_measurements_are_refused() {
     for (args, why) in [
         (&["3", "--publishers", "4"][..], "4 publishers are more than the 3 nodes"),
         (&["3", "--payload", "8"], "it carries 24 B"),

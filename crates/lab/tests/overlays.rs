@@ -1,4 +1,4 @@
-//! `rumor-lab sim overlays`: rules of attachment side by side.
+//! `rumor-lab sim overlays`: a comparison of rules for choosing neighbours.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::new_place;
 
 #[test]
-fn every_rule_is_a_line_of_figures_and_a_seed_repeats() {
+fn every_rule_prints_its_figures_and_a_seed_repeats_them() {
     let place = new_place();
     let args = ["sim", "overlays", "--peers", "300", "--replicates", "5", "--json"];
     let ran = place.run(&args).ok();
@@ -44,12 +44,12 @@ fn every_rule_is_a_line_of_figures_and_a_seed_repeats() {
             assert!(l[name][part].is_f64(), "{name}: {l}");
         }
     }
-    // Repair has nothing to do while nobody goes.
+    // Without departures there is nothing to repair.
     assert_eq!(lines[4]["degrees"], lines[5]["degrees"]);
 }
 
 #[test]
-fn a_table_shows_rules_and_runs_and_files_can_be_drawn() {
+fn table_shows_rules_and_runs_and_files_can_be_drawn() {
     let place = new_place();
     let sim = ["sim", "--builtin", "join", "--peers", "60", "--set", "keys=fast", "--json"];
     place.write("real.json", &place.run(&sim).ok().out);
@@ -93,7 +93,7 @@ fn a_table_shows_rules_and_runs_and_files_can_be_drawn() {
 }
 
 #[test]
-fn what_makes_no_overlay_is_said_at_once() {
+fn unusable_arguments_and_reports_are_refused() {
     let place = new_place();
     let bad = place.write("bad.json", "{\"peers\": 4}");
     let sim = ["sim", "--builtin", "join", "--peers", "5", "--set", "keys=fast", "--json"];
@@ -114,7 +114,7 @@ fn what_makes_no_overlay_is_said_at_once() {
         (&["--rule", "scale\u{1b}free"], 2, &["no such rule", "preferential-repair"]),
         (&["--seed", "18446744073709551616"], 2, &["--seed"]),
         (&["--report", "missing.json"], 3, &["cannot read missing.json"]),
-        (&["--report", &bad], 3, &["bad.json", "no report of one run"]),
+        (&["--report", &bad], 3, &["bad.json", "not a report of one run"]),
         (&["--report", &huge], 3, &["huge.json", "4000000000 peers"]),
         (&["--report", &hole], 3, &["hole.json", "an edge names node 7"]),
         (&["--report", &none], 3, &["none.json", "does not list its links"]),

@@ -1,4 +1,4 @@
-//! `rumor-lab plot`: pictures of reports, logs and a running network, and what it says if there is none.
+//! `rumor-lab plot`: pictures of reports, logs and a running network, and its errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -35,7 +35,7 @@ fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_report_gives_pictures_in_both_forms() {
+fn report_gives_pictures_as_svg_and_png() {
     let place = new_place();
     let report = place.write("report.json", &report(40));
     for kind in ["degrees", "graph", "robustness"] {
@@ -49,14 +49,14 @@ fn a_report_gives_pictures_in_both_forms() {
         let bytes = fs::read(place.path().join(&png)).unwrap();
         assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
         assert_eq!(&bytes[16..24], &[0, 0, 1, 0xf4, 0, 0, 1, 0x90]);
-        // Another process draws the same, byte by byte.
+        // Another process draws the same picture, byte by byte.
         place.run(&["plot", kind, &report, "-o", "again.png", "--size", "500x400"]).ok();
         assert!(fs::read(place.path().join("again.png")).unwrap() == bytes, "{kind}");
     }
 }
 
 #[test]
-fn a_report_comes_on_standard_input_too_and_a_title_is_only_text() {
+fn report_is_read_from_standard_input_and_title_is_escaped() {
     let place = new_place();
     let args = ["plot", "graph", "-", "-o", "g.svg", "--title", "<b>\u{1b}[2J & so"];
     let mut child = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
@@ -67,7 +67,7 @@ fn a_report_comes_on_standard_input_too_and_a_title_is_only_text() {
 }
 
 #[test]
-fn equal_degrees_are_a_picture_that_says_why_there_is_no_fit() {
+fn picture_of_equal_degrees_says_why_there_is_no_fit() {
     let place = new_place();
     let edges: Vec<(u32, u32)> = (0..20).map(|i| (i, (i + 1) % 20)).collect();
     let ring = serde_json::json!({ "graph": { "nodes": 20, "edges": edges } }).to_string();
@@ -78,7 +78,7 @@ fn equal_degrees_are_a_picture_that_says_why_there_is_no_fit() {
 }
 
 #[test]
-fn what_is_wrong_with_the_command_line_is_2() {
+fn wrong_command_line_exits_with_2() {
     let place = new_place();
     let report = place.write("report.json", &report(9));
     let table: &[(&[&str], &[&str])] = &[
@@ -96,7 +96,7 @@ fn what_is_wrong_with_the_command_line_is_2() {
 }
 
 #[test]
-fn a_source_without_the_data_names_those_that_have_it() {
+fn error_about_missing_data_names_the_sources_that_have_it() {
     let place = new_place();
     let one = place.write("one.json", r#"{"graph": {"nodes": 1, "edges": []}}"#);
     let none = place.write("none.json", r#"{"degrees": [], "degrees_fit": null}"#);

@@ -37,7 +37,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
 }
 
 #[test]
-fn the_same_seed_is_the_same_run_in_another_process() {
+fn same_seed_gives_the_same_run_in_another_process() {
     let place = new_place();
     let path = file(&place, "small.toml", SMALL);
     let run = |seed: &str| sim(&place, &[path.to_str().unwrap(), "--seed", seed, "--json"]).json();
@@ -57,7 +57,7 @@ fn the_same_seed_is_the_same_run_in_another_process() {
 }
 
 #[test]
-fn built_in_scenarios_are_listed_shown_and_read_back() {
+fn built_in_scenarios_are_listed_printed_and_read_back() {
     let place = new_place();
     let list = sim(&place, &["--list"]);
     assert_eq!(list.code, 0);
@@ -76,7 +76,7 @@ fn built_in_scenarios_are_listed_shown_and_read_back() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_place() {
+fn errors_in_scenarios_are_reported_with_their_place() {
     let place = new_place();
     let bad = file(&place, "bad.toml", "name = \"x\"\npeers = 12\npreset = \"lna\"\n");
     let ran = sim(&place, &[bad.to_str().unwrap()]);
@@ -93,7 +93,7 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
-fn a_run_that_fails_names_the_command_that_repeats_it() {
+fn failed_run_names_the_command_that_repeats_it() {
     let place = new_place();
     let path = file(&place, "hard.toml", &(SMALL.to_owned() + "\n[expect]\ncopies-max = 0.1\n"));
     let path = path.to_str().unwrap();
@@ -105,7 +105,7 @@ fn a_run_that_fails_names_the_command_that_repeats_it() {
 }
 
 #[test]
-fn shards_are_joined_to_the_whole_campaign() {
+fn shards_are_merged_to_the_whole_campaign() {
     let place = new_place();
     let path = file(&place, "small.toml", SMALL);
     let path = path.to_str().unwrap();
@@ -121,7 +121,7 @@ fn shards_are_joined_to_the_whole_campaign() {
     }
     let [a, b] = [&parts[0], &parts[1]].map(|p| p.to_str().unwrap());
     let all = place.path().join("all.jsonl");
-    // A part that is given twice counts once.
+    // A part that is named twice counts once.
     let merged = sim(&place, &["merge", a, b, a, "--json", "--out", all.to_str().unwrap()]);
     assert_eq!(merged.code, 0, "{merged:#?}");
     let nothing = file(&place, "nothing.jsonl", "");

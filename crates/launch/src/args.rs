@@ -13,7 +13,8 @@ use rumormill_units::{duration, size};
 /// The arguments of every command that starts nodes.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Timings that belong together: classic (13 s, 3 misses), lan, wan; the same at all nodes of a network
+    /// Timings that belong together: classic (13 s, 3 misses), lan, wan; the same at all nodes of a
+    /// network
     #[arg(long, value_name = "PRESET", default_value = "lan")]
     pub preset: Preset,
     /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
@@ -31,8 +32,9 @@ pub struct NetworkArgs {
     /// How messages spread: trees (one copy a peer), flood (a copy from nearly every neighbour)
     #[arg(long, value_name = "MODE", default_value = "trees")]
     pub broadcast: BroadcastMode,
-    /// Bytes of messages that each peer keeps for others, in memory (and in --data-dir), such as 64MiB
-    /// [default: 16MiB]; use the same value at all peers, because a publisher counts on its own value
+    /// Bytes of messages that each peer keeps for others, in memory (and in --data-dir), such as
+    /// 64MiB [default: 16MiB]; use the same value at all peers, because a publisher counts on its
+    /// own value
     #[arg(long, value_name = "BYTES", value_parser = retention)]
     pub retention: Option<u64>,
     /// How long each peer keeps them [default: 10m]

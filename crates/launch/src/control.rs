@@ -23,8 +23,8 @@ pub struct Control {
 /// The address of the page and the HTTP API, and the token that opens them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HttpArgs {
-    /// Address of the page that shows the network, and of the HTTP API. On loopback every user of this
-    /// machine may look, and a user with the token may change things; other addresses need
+    /// Address of the page that shows the network, and of the HTTP API. On loopback every user of
+    /// this machine may look, and a user with the token may change things; other addresses need
     /// --http-token-file [default: loopback, a port that the system chooses, all with a token]
     #[arg(long, value_name = "IP:PORT", help_heading = "Page and HTTP API")]
     http: Option<SocketAddr>,

@@ -28,10 +28,12 @@ pub(crate) struct DoctorArgs {
     /// Only this node, by its name or id
     #[arg(long, short, value_name = "NAME", conflicts_with = "config")]
     node: Option<String>,
-    /// Instead of nodes, try the seeds that this file names: which node answers there, with which key
+    /// Instead of nodes, try the seeds that this file names: which node answers there, with which
+    /// key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The key of a private network, to try its seeds with [default: what --config says, if it is TOML]
+    /// The key of a private network, to try its seeds with [default: what --config says, if it is
+    /// TOML]
     #[arg(long, value_name = "FILE", requires = "config")]
     network_key_file: Option<PathBuf>,
     #[command(flatten)]

@@ -80,8 +80,8 @@ pub(crate) struct PeerArgs {
     /// End with exit code 7 if the network is not joined within this time [default: try for ever]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     join_within: Option<Duration>,
-    /// How long it may take to hand over what it published when it ends: until then it waits for another node to
-    /// confirm it, and if none does, its exit code is 8
+    /// How long it may take to hand over what it published when it ends: until then it waits for
+    /// another node to confirm it, and if none does, its exit code is 8
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     leave_within: Duration,
     /// Started by another program: say the address as JSON, wait for a line on standard input
@@ -193,7 +193,8 @@ async fn start(
     if let Some(key) = args.network.common.network_key()? {
         builder = builder.network_key(key);
     }
-    // Subscribed before the start, so that no event is missed, and only with a limit to join within.
+    // Subscribed before the start, so that no event is missed, and only with a limit to join
+    // within.
     let join_limit = args.join_within.map(|within| JoinLimit { events: builder.events(), within });
     let consumer = builder.consumer();
     Ok((builder.start().await?, consumer, join_limit))
@@ -211,8 +212,8 @@ fn outcome_of_ended(node: &Node) -> Outcome {
     Err(Failure::new(Exit::DuplicateIdentity, message))
 }
 
-/// Logs the messages that the peer receives. Those that the log on the disk has are acknowledged, so
-/// that with a data directory the next process logs the others.
+/// Logs the messages that the peer receives. Those that the log on the disk has are acknowledged,
+/// so that with a data directory the next process logs the others.
 async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::MessageLog) {
     let Some(mut consumer) = consumer else { return };
     // When the log must be written to the disk.

@@ -320,7 +320,8 @@ async fn select_seeds(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usi
         })
         .collect();
     if found.len() > 1 && args.port.is_some() {
-        // Several hosts use this port: the seed to run is the one whose address belongs to this host.
+        // Several hosts use this port: the seed to run is the one whose address belongs to this
+        // host.
         let mut local = Vec::new();
         for &index in &found {
             if is_local(&seeds[index].host_port).await {

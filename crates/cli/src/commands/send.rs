@@ -75,8 +75,8 @@ pub(crate) async fn run(args: SendArgs) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The receipt as text: `held by 63 of 63 live peers in 41 ms`, then the missing peers, then those that
-/// died or left meanwhile.
+/// The receipt as text: `held by 63 of 63 live peers in 41 ms`, then the missing peers, then those
+/// that died or left meanwhile.
 fn receipt_text(receipt: &ReceiptLine) -> String {
     let ReceiptLine { held, live, after_us, .. } = receipt;
     let ms = *after_us as f64 / 1000.0;

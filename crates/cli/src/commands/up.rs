@@ -21,9 +21,9 @@ const MAX_PEERS: u64 = 5000;
 /// Run a whole network on this machine, watch it, and sum it up
 ///
 /// Starts seeds and peers, each with its own identity and listening socket, lets every peer publish
-/// messages, kills or stops peers if asked to, and ends with a summary. The exit code is 0 only if all
-/// peers joined, every message arrived at every peer, every victim was declared dead, and no other
-/// peer was. Progress goes to standard error, the summary to standard output.
+/// messages, kills or stops peers if asked to, and ends with a summary. The exit code is 0 only if
+/// all peers joined, every message arrived at every peer, every victim was declared dead, and no
+/// other peer was. Progress goes to standard error, the summary to standard output.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor up
@@ -57,8 +57,8 @@ pub(crate) struct UpArgs {
     /// Messages that each peer publishes
     #[arg(long, value_name = "M", default_value_t = 10)]
     messages: u64,
-    /// Time from the moment when all have joined to the first message [default: 3s; 30s with --preset
-    /// classic]
+    /// Time from the moment when all have joined to the first message [default: 3s; 30s with
+    /// --preset classic]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     after: Option<Duration>,
     /// Fill each message up to this number of bytes

@@ -1,7 +1,7 @@
 //! `rumor doctor`: what is wrong with the nodes of this machine, and what to do about it.
 //!
-//! The checks are pure functions of the state that a node reports, so that a test can give each of them
-//! the state that it looks for.
+//! The checks are pure functions of the state that a node reports, so that a test can give each of
+//! them the state that it looks for.
 
 mod finding;
 mod peer;

@@ -56,7 +56,8 @@ pub(super) struct Files {
     dir: Option<PathBuf>,
     limits: Limits,
     open: RwLock<Open>,
-    /// Lines of nodes whose logs are not open yet, with the id of the node. At most [`MAX_PENDING`].
+    /// Lines of nodes whose logs are not open yet, with the id of the node. At most
+    /// [`MAX_PENDING`].
     pending: Mutex<Vec<(String, String)>>,
 }
 
@@ -123,8 +124,8 @@ impl Files {
         }
     }
 
-    /// Starts the thread that flushes all logs, because writing to a disk must not block the tasks of
-    /// the runtime.
+    /// Starts the thread that flushes all logs, because writing to a disk must not block the tasks
+    /// of the runtime.
     pub(super) fn start_flusher(self: &Arc<Self>) {
         if self.dir.is_none() {
             return;
@@ -142,7 +143,8 @@ impl Files {
     }
 }
 
-/// Prints that a log cannot be written. It does not use `tracing`, whose lines would come back here.
+/// Prints that a log cannot be written. It does not use `tracing`, whose lines would come back
+/// here.
 fn report_broken_log(path: &Path, error: &std::io::Error) {
     out::say(format!(
         "rumor: cannot write the log {}: {error}; the node goes on without it \

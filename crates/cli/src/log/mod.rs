@@ -56,8 +56,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Starts logging. A directory that cannot be written to is reported once, and the program goes on
-    /// without log files.
+    /// Starts logging. A directory that cannot be written to is reported once, and the program goes
+    /// on without log files.
     pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
         let filter = EnvFilter::builder().parse(&args.log_level).or_exit(Exit::Usage)?;
         let dir = (!args.no_log).then(|| args.log_dir.clone());

@@ -1,7 +1,7 @@
 //! A log file that does not grow without end.
 //!
-//! When `NAME` is full it becomes `NAME.1`, the old `NAME.1` becomes `NAME.2`, and so on; the oldest
-//! file is removed. Lines are buffered, and whole lines are written in one piece.
+//! When `NAME` is full it becomes `NAME.1`, the old `NAME.1` becomes `NAME.2`, and so on; the
+//! oldest file is removed. Lines are buffered, and whole lines are written in one piece.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -78,8 +78,8 @@ impl RotatingFile {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { WriteOutcome::Fine }
     }
 
-    /// Writes the buffered lines. Lines that cannot be written are lost and counted; the count is the
-    /// first line after writing works again.
+    /// Writes the buffered lines. Lines that cannot be written are lost and counted; the count is
+    /// the first line after writing works again.
     pub(crate) fn flush(&mut self) -> WriteOutcome {
         if self.buffer.is_empty() {
             return WriteOutcome::Fine;
@@ -154,8 +154,8 @@ impl RotatingFile {
             fs::create_dir_all(dir)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        // Two processes that rename the same files lose lines of both. On a file system without locks
-        // there is no such protection.
+        // Two processes that rename the same files lose lines of both. On a file system without
+        // locks there is no such protection.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(io::Error::other(
                 "another process writes it, probably a node with the same --name",

@@ -68,8 +68,8 @@ impl File {
             .map_err(|e| self.wrong(e.span().map_or(0, |s| s.start), e.message()))
     }
 
-    /// The settings of a command: those of its table, and those of all commands that the table does not
-    /// repeat.
+    /// The settings of a command: those of its table, and those of all commands that the table does
+    /// not repeat.
     ///
     /// # Errors
     /// The file is not TOML, or names something that is not a setting.
@@ -190,7 +190,8 @@ impl File {
     }
 }
 
-/// The number of characters that two words have in common, in the same order; it finds misspellings.
+/// The number of characters that two words have in common, in the same order; it finds
+/// misspellings.
 fn similarity(a: &str, b: &str) -> usize {
     let mut rest = b.chars();
     a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.any(|d| d == *c)).count()

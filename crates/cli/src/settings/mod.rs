@@ -1,8 +1,8 @@
 //! The sources of the settings of `peer`, `seed` and `up`: the command line, then the environment
 //! (`RUMOR_…`), then a file (`--config rumor.toml`), then the defaults.
 //!
-//! Values from the environment and from the file become arguments of the command, unless the user typed
-//! that flag. So each setting is a flag, is checked as that flag is, and has one description.
+//! Values from the environment and from the file become arguments of the command, unless the user
+//! typed that flag. So each setting is a flag, is checked as that flag is, and has one description.
 
 mod commands;
 mod file;
@@ -113,9 +113,9 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Whether this flag has a value already, or a layer above has a value for a flag that conflicts
-    /// with it. Two conflicting flags of the same layer are a mistake of the user, which the final parse
-    /// reports.
+    /// Whether this flag has a value already, or a layer above has a value for a flag that
+    /// conflicts with it. Two conflicting flags of the same layer are a mistake of the user, which
+    /// the final parse reports.
     fn is_settled(&self, arg: &Arg, by: &Origin) -> bool {
         let typed = |arg: &Arg| {
             let source = self.matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
@@ -183,7 +183,8 @@ pub(crate) fn origin_text(origin: &Origin) -> String {
     }
 }
 
-/// The sources of the values that a parse error names, as text, as far as the user did not type them.
+/// The sources of the values that a parse error names, as text, as far as the user did not type
+/// them.
 pub(crate) fn sources_of(e: &clap::Error, layered: &Layered) -> Option<String> {
     let named = flags_of(e);
     let added = layered.origins.iter().filter(|(long, _)| named.contains(long.as_str()));

@@ -48,7 +48,8 @@ impl Keys {
 }
 
 impl Drop for Keys {
-    /// Waits for the thread, so that the next reader of the terminal gets the keys typed from now on.
+    /// Waits for the thread, so that the next reader of the terminal gets the keys typed from now
+    /// on.
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::Relaxed);
         self.events.close();

@@ -41,8 +41,8 @@ pub(crate) async fn run(client: Client, first: Tab) -> Outcome<()> {
     show(&mut screen.0, client, first).await.map_err(|e| failed("the terminal failed", e))
 }
 
-/// The terminal in full-screen mode. Dropping it gives the terminal back, also after an error and when
-/// the view is cancelled.
+/// The terminal in full-screen mode. Dropping it gives the terminal back, also after an error and
+/// when the view is cancelled.
 struct Screen(ratatui::DefaultTerminal);
 
 impl Screen {

@@ -1,7 +1,7 @@
 //! Which messages have arrived at which peers.
 //!
-//! A message is expected at every peer that lives from its publishing to the end of the run, except at
-//! its publisher.
+//! A message is expected at every peer that lives from its publishing to the end of the run, except
+//! at its publisher.
 
 use std::collections::BTreeMap;
 

@@ -186,8 +186,8 @@ mod tests {
         log.record_fault("v".into(), Fault::Stop, 1.0, 1_000_000);
         assert!(log.record_resumption("v") && !log.record_resumption("other"));
         assert_eq!((log.counts(), log.deaths(&BTreeMap::new()).len()), ((0, 0), 0));
-        // The seeds may agree on the death at the moment of the resumption: that is a death, and not
-        // a false one.
+        // The seeds may agree on the death at the moment of the resumption: that is a death, and
+        // not a false one.
         log.record_report("v", 1_900_000);
         log.record_removal("v", &[], 2_000_000);
         assert_eq!((log.counts(), log.false_deaths().len(), log.false_reports()), ((1, 1), 0, 0));

@@ -11,8 +11,8 @@ use super::members::Members;
 use super::node_report::NodeReport;
 use super::options::Fault;
 
-/// Most events that wait for the run. The observer of a node waits while the queue is full; the library
-/// counts the events that are lost meanwhile, and the run reports that number.
+/// Most events that wait for the run. The observer of a node waits while the queue is full; the
+/// library counts the events that are lost meanwhile, and the run reports that number.
 pub(crate) const EVENT_QUEUE: usize = 65_536;
 
 /// The nodes of a run: in this process, or each in a process of its own. Nodes are given by their

@@ -89,8 +89,8 @@ pub(crate) async fn run(
     })
 }
 
-/// The seeds of a file. None of them may be pinned: every node of a run has a new identity, and a pin
-/// names an old one.
+/// The seeds of a file. None of them may be pinned: every node of a run has a new identity, and a
+/// pin names an old one.
 fn configured_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
     let seeds = settings::read_seeds(path)?;
     if let Some(pinned) = seeds.iter().find(|s| s.pin.is_some()) {

@@ -1,5 +1,5 @@
-//! The output of a run on standard error: a status line that is redrawn on a terminal, or repeated now
-//! and then elsewhere, and lines that stay.
+//! The output of a run on standard error: a status line that is redrawn on a terminal, or repeated
+//! now and then elsewhere, and lines that stay.
 
 use std::time::Duration;
 

@@ -45,8 +45,8 @@ pub(crate) struct Summary {
     pub(crate) degrees_fit: Option<Fit>,
     /// Messages published.
     pub(crate) published: u64,
-    /// Pairs of a message and a peer at which it is expected: each that lived from the publishing to
-    /// the end, except the publisher.
+    /// Pairs of a message and a peer at which it is expected: each that lived from the publishing
+    /// to the end, except the publisher.
     pub(crate) deliveries_expected: u64,
     /// Those of them that were made.
     pub(crate) deliveries: u64,

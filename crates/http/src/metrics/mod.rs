@@ -131,8 +131,8 @@ impl SampleCollector {
     }
 }
 
-/// The metrics of these nodes as text. A node that does not answer in time, such as a frozen one, is
-/// left out.
+/// The metrics of these nodes as text. A node that does not answer in time, such as a frozen one,
+/// is left out.
 ///
 /// # Errors
 /// A label cannot be written, which no label of these metrics causes.

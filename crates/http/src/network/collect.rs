@@ -277,7 +277,8 @@ fn unknown_peer(id: PeerId) -> PeerDot {
     PeerDot { id: id.to_hex(), name: id.short(), state, ..PeerDot::default() }
 }
 
-/// Adds the links of a peer, each with the number of trees in which it leads to the parent of one end.
+/// Adds the links of a peer, each with the number of trees in which it leads to the parent of one
+/// end.
 fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u32>) {
     let mut trees: BTreeMap<PeerId, u32> = BTreeMap::new();
     for parent in s.trees.iter().filter_map(|t| t.parent) {

@@ -1,5 +1,5 @@
-//! The network as a page shows it. The nodes are polled, and the graph is drawn, only while a page is
-//! connected.
+//! The network as a page shows it. The nodes are polled, and the graph is drawn, only while a page
+//! is connected.
 
 mod collect;
 mod picture;
@@ -147,7 +147,8 @@ impl Network {
         Some(Spread { message, arrivals, missing, duplicates })
     }
 
-    /// Discards the items and says so, if no page is connected. The next subscriber starts the work again.
+    /// Discards the items and says so, if no page is connected. The next subscriber starts the work
+    /// again.
     fn stop_if_unwatched(&self) -> bool {
         self.latest(|l| {
             let is_unwatched = self.items.receiver_count() == 0;

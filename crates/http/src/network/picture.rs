@@ -33,7 +33,8 @@ impl Picture {
         }
     }
 
-    /// Sets the positions and the number of components of a view. Says whether the peers still move.
+    /// Sets the positions and the number of components of a view. Says whether the peers still
+    /// move.
     pub(super) fn place(&mut self, view: &mut NetworkView) -> bool {
         // A peer without known links has no position.
         let mut linked: Vec<bool> = view.peers.iter().map(|p| p.here).collect();

@@ -95,8 +95,8 @@ impl SpreadTracker {
         self.with(|inner| core::mem::take(&mut inner.delays_us))
     }
 
-    /// The tracked messages, oldest first, with the number of peers that they had reached at the last
-    /// round. `then` runs under the same lock.
+    /// The tracked messages, oldest first, with the number of peers that they had reached at the
+    /// last round. `then` runs under the same lock.
     pub(super) fn messages_with<T>(&self, then: impl FnOnce() -> T) -> (Vec<MessageDot>, T) {
         self.with(|inner| {
             let known = inner.order.iter().filter_map(|id| inner.tracked.get(id));

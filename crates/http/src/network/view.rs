@@ -29,8 +29,8 @@ pub struct NetworkView {
     pub scope: Scope,
     /// The peers, by id.
     pub peers: Vec<PeerDot>,
-    /// Links as two indices of `peers`, the smaller one first, and the number of publishers whose trees use
-    /// the link.
+    /// Links as two indices of `peers`, the smaller one first, and the number of publishers whose
+    /// trees use the link.
     #[schema(value_type = Vec<[u32; 3]>)]
     pub links: Vec<(u32, u32, u32)>,
     /// Connected components among the peers whose neighbours are known.
@@ -46,7 +46,8 @@ pub struct PeerDot {
     pub id: String,
     /// Its name, or the beginning of its id.
     pub name: String,
-    /// `alive`, `suspect`, `dead`, `left`, `expired`, or for one served here `joining`, `degraded`, `frozen`.
+    /// `alive`, `suspect`, `dead`, `left`, `expired`, or for one served here `joining`, `degraded`,
+    /// `frozen`.
     pub state: String,
     /// Whether it is served here, so that requests can name it.
     pub here: bool,

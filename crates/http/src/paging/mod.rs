@@ -19,8 +19,8 @@ pub(crate) use keys::{IdKey, PublisherKey};
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// The `cursor` of the next page; absent on the last page. It stays valid while the list changes: an
-    /// item that is there all the time is listed once.
+    /// The `cursor` of the next page; absent on the last page. It stays valid while the list
+    /// changes: an item that is there all the time is listed once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! Accepting connections: a limited number at once, each with a deadline for the head of its requests.
+//! Accepting connections: a limited number at once, each with a deadline for the head of its
+//! requests.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ pub(super) async fn run(listener: TcpListener, router: Router, closing: watch::R
     let mut connections = JoinSet::new();
     let mut stop = closing.clone();
     loop {
-        // The permit comes before the accept, so that connections over the limit wait in the backlog.
+        // The permit comes before the accept, so that connections over the limit wait in the
+        // backlog.
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -62,8 +62,8 @@ fn check_host(headers: &HeaderMap, server: SocketAddr) -> Result<(), Problem> {
     }
 }
 
-/// Browsers add `Origin` to the requests of pages. That of the page of this server is the host that it
-/// was loaded from.
+/// Browsers add `Origin` to the requests of pages. That of the page of this server is the host that
+/// it was loaded from.
 fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());

@@ -108,8 +108,9 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
 
 /// Whether the nodes take part in the network.
 ///
-/// A peer takes part when it is registered with a majority of the seeds, a seed when it answers for the
-/// network, and both only while they can write to their data directories. A restart would not help.
+/// A peer takes part when it is registered with a majority of the seeds, a seed when it answers for
+/// the network, and both only while they can write to their data directories. A restart would not
+/// help.
 #[utoipa::path(get, path = "/readyz", tag = "process", security(()),
     responses((status = 200, description = "All nodes here do", body = String, content_type = "text/plain"),
         ErrorResponses,

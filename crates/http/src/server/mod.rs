@@ -68,8 +68,8 @@ impl Server {
     /// Listens at an address.
     ///
     /// # Errors
-    /// The address is not loopback and `access` has no token, the address cannot be listened on, or there
-    /// is no randomness for a token.
+    /// The address is not loopback and `access` has no token, the address cannot be listened on, or
+    /// there is no randomness for a token.
     pub async fn start_at(address: SocketAddr, access: Access) -> Result<Self, ServeError> {
         if !address.ip().is_loopback() && !matches!(access, Access::Token(Some(_))) {
             return Err(ServeError::NotLoopback(address));
@@ -107,7 +107,8 @@ impl Server {
         format!("{}/#{}", self.url(), self.shared.token.secret())
     }
 
-    /// Sets the director, which carries out the actions of the page. Only the first call has an effect.
+    /// Sets the director, which carries out the actions of the page. Only the first call has an
+    /// effect.
     pub fn direct(&self, director: Box<dyn Director>) {
         let _ = self.shared.director.set(director);
     }

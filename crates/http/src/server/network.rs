@@ -39,9 +39,9 @@ async fn current(State(shared): App) -> Json<NetworkView> {
     Json(shared.network.current_view().await)
 }
 
-/// The present state and then all changes, as server-sent events: `network` (as `/v1/network`), `degrees`,
-/// `rates`, `message`, `arrivals`, `left_out` with the number of messages that were too many to track, and
-/// `lagged` with the number of items that were not read in time.
+/// The present state and then all changes, as server-sent events: `network` (as `/v1/network`),
+/// `degrees`, `rates`, `message`, `arrivals`, `left_out` with the number of messages that were too
+/// many to track, and `lagged` with the number of items that were not read in time.
 #[utoipa::path(get, path = "/v1/network/live", tag = "network",
     responses((status = 200, description = "The events, until the server stops", body = String,
         content_type = "text/event-stream"), ErrorResponses))]

@@ -190,8 +190,8 @@ async fn name_of(node: &Node, id: PeerId) -> Option<String> {
     member.name.map(|n| n.to_string())
 }
 
-/// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers that take part hold
-/// it, or when that time is over; then it names those that are not known to.
+/// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers that take
+/// part hold it, or when that time is over; then it names those that are not known to.
 #[utoipa::path(post, path = "/publish", tag = "nodes", params(NodePath), request_body = PublishBody,
     security(("token" = [])),
     responses((status = 201, description = "It was published", body = Published), ErrorResponses,
@@ -246,13 +246,14 @@ fn wall_clock() -> WallTime {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Leaving {
-    /// How long a peer may take to hand over what it published, at most a day; its own setting if not given.
+    /// How long a peer may take to hand over what it published, at most a day; its own setting if
+    /// not given.
     #[param(maximum = 86_400_000)]
     within_ms: Option<u64>,
 }
 
-/// Makes a peer hand over its messages and leave the network, or a seed stop. Answers when the node has
-/// stopped.
+/// Makes a peer hand over its messages and leave the network, or a seed stop. Answers when the node
+/// has stopped.
 #[utoipa::path(post, path = "/leave", tag = "nodes", params(NodePath, Leaving), security(("token" = [])),
     responses((status = 204, description = "It has stopped"), ErrorResponses,
         (status = 504, description = "It has stopped, and no other node is known to hold the last messages that \

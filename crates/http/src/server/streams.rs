@@ -1,8 +1,8 @@
 //! Events and messages as Server-Sent Events.
 //!
-//! An item without a name is an event or a message. The item `lagged` has the number of events that were
-//! missed because the reader was too slow, `gap` has the messages that do not arrive, and `caught_up` ends
-//! the history.
+//! An item without a name is an event or a message. The item `lagged` has the number of events that
+//! were missed because the reader was too slow, `gap` has the messages that do not arrive, and
+//! `caught_up` ends the history.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -48,8 +48,8 @@ fn json(value: &impl serde::Serialize) -> Item {
     Item::default().json_data(value).unwrap_or_default()
 }
 
-/// The events of a node from now on, as server-sent events: JSON with `at_us`, `event` and the fields of
-/// the event, and `lagged` with the number of events that were not read in time.
+/// The events of a node from now on, as server-sent events: JSON with `at_us`, `event` and the
+/// fields of the event, and `lagged` with the number of events that were not read in time.
 #[utoipa::path(get, path = "/events", tag = "nodes", params(NodePath),
     responses((status = 200, description = "The events, until the node stops", body = String,
         content_type = "text/event-stream"), ErrorResponses))]
@@ -90,7 +90,8 @@ fn tail_options(query: Vec<(String, String)>) -> Answer<(SubscribeOptions, bool)
     Ok((options, with_content))
 }
 
-/// Parses `now`, `earliest`, a time in microseconds since 1970, or the id of a message to begin after.
+/// Parses `now`, `earliest`, a time in microseconds since 1970, or the id of a message to begin
+/// after.
 fn start(text: &str) -> Answer<Start> {
     match text {
         "now" => return Ok(Start::Now),
@@ -113,8 +114,8 @@ fn start(text: &str) -> Answer<Start> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
 struct TailParams {
-    /// `now` (new messages only), `earliest` (the retained messages, then new ones), microseconds since 1970,
-    /// or the id of a message to begin after.
+    /// `now` (new messages only), `earliest` (the retained messages, then new ones), microseconds
+    /// since 1970, or the id of a message to begin after.
     #[param(default = "now")]
     from: Option<String>,
     /// A topic or a pattern (`orders.*`), may be repeated; all topics without one.
@@ -124,9 +125,9 @@ struct TailParams {
     payload: Option<bool>,
 }
 
-/// The messages that a peer receives and publishes, as server-sent events: each as in `messages/…`, and
-/// `gap` in the place of those that do not arrive. If the history was requested, `caught_up` (an empty
-/// object) ends it.
+/// The messages that a peer receives and publishes, as server-sent events: each as in `messages/…`,
+/// and `gap` in the place of those that do not arrive. If the history was requested, `caught_up`
+/// (an empty object) ends it.
 #[utoipa::path(get, path = "/tail", tag = "nodes", params(NodePath, TailParams),
     responses((status = 200, description = "The messages, until the peer stops", body = String,
         content_type = "text/event-stream"), ErrorResponses))]

@@ -161,8 +161,8 @@ pub struct MemberLine {
     pub degree: u16,
     /// Its target degree, as last known.
     pub target: u16,
-    /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
-    /// only.
+    /// Whether it has had a neighbour since its process started: delivery receipts wait for such
+    /// members only.
     pub participates: bool,
     /// For a dead peer: the neighbours that reported it.
     pub witnesses: Vec<String>,
@@ -297,8 +297,9 @@ pub struct ReceiptLine {
     pub live: u32,
     /// All that count hold it, and the publisher has joined and knows the members.
     pub complete: bool,
-    /// Peers that count and are not known to hold it; `null` while their names are not known: before the
-    /// publisher has joined, in the first two seconds or so, and in a network of more than 1024 peers.
+    /// Peers that count and are not known to hold it; `null` while their names are not known:
+    /// before the publisher has joined, in the first two seconds or so, and in a network of more
+    /// than 1024 peers.
     pub missing: Option<Vec<MissingLine>>,
     /// Microseconds between the publishing and this answer.
     pub after_us: u64,
@@ -336,7 +337,8 @@ pub struct DepartedLine {
 }
 
 impl ReceiptLine {
-    /// The JSON form of a receipt that came `after` the publishing, at a time of the publisher's clock.
+    /// The JSON form of a receipt that came `after` the publishing, at a time of the publisher's
+    /// clock.
     #[must_use]
     pub fn of(receipt: &Receipt, after: core::time::Duration, now: WallTime) -> Self {
         let missing = |m: &MissingMember| MissingLine {

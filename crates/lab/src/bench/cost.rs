@@ -1,4 +1,4 @@
-//! What this process has used.
+//! The processor time of this process.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_on() {
+    fn processor_time_grows() {
         let before = cpu_seconds();
         assert!(before > 0.0 && cpu_seconds() >= before);
     }

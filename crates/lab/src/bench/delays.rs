@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::stamp::Stamp;
 
-/// Longest delay that is told apart from longer ones: two minutes, in nanoseconds.
-const LONGEST: u64 = 120_000_000_000;
-/// Messages of one publisher that are followed to their last delivery at once; a power of two.
-/// One that is still on its way when its place is needed is not followed further.
-const FOLLOWED: u64 = 16_384;
+/// Longest delay that the histogram distinguishes: two minutes, in nanoseconds.
+const MAX_DELAY_NS: u64 = 120_000_000_000;
+/// Messages of one publisher that are tracked to their last delivery at once; a power of two. A
+/// message that is still in flight when its slot is needed is no longer tracked.
+const MAX_TRACKED: u64 = 16_384;
 
 /// Delays in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -23,7 +23,7 @@ pub(crate) struct Delays {
 }
 
 impl Delays {
-    /// `None` where nothing was measured.
+    /// The quantiles of a histogram; `None` if it is empty.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         #[allow(clippy::cast_precision_loss)] // Two minutes are 1.2e11.
         let ms = |ns: u64| (ns as f64 / 1e3).round() / 1e3;
@@ -37,92 +37,93 @@ impl Delays {
     }
 }
 
-/// The delays that one node saw, so that nodes do not share a lock.
+/// The delays of the deliveries at one node. Each node has its own, so that nodes share no lock.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    /// Of each delivery.
+pub(crate) struct NodeDelays {
+    /// The delay of each delivery.
     pub(crate) each: Histogram<u64>,
-    /// Of the last delivery of a message, where that was this node's.
+    /// The delay of the last delivery of a message, if this node made it.
     pub(crate) last: Histogram<u64>,
 }
 
-impl Seen {
+impl NodeDelays {
     pub(crate) fn new() -> Result<Self, CreationError> {
         // Three significant digits.
-        let histogram = || Histogram::new_with_bounds(1000, LONGEST, 3);
-        Ok(Seen { each: histogram()?, last: histogram()? })
+        let histogram = || Histogram::new_with_bounds(1000, MAX_DELAY_NS, 3);
+        Ok(NodeDelays { each: histogram()?, last: histogram()? })
     }
 
-    /// Puts two together, which have the same bounds.
-    pub(crate) fn add(&mut self, other: &Seen) {
+    /// Adds the delays of another node, whose histograms have the same bounds.
+    pub(crate) fn add(&mut self, other: &NodeDelays) {
         let _ = self.each.add(&other.each);
         let _ = self.last.add(&other.last);
     }
 }
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Debug, Default)]
-struct Way {
-    /// Its number and 1, so that an unused place is nobody's.
+struct TrackedMessage {
+    /// Its number plus 1; 0 in an unused slot.
     number: AtomicU64,
     missing: AtomicU32,
     last: AtomicU64,
 }
 
-/// The messages that are on their way, shared by all nodes.
+/// The messages in flight, shared by all nodes.
 #[derive(Debug)]
-pub(crate) struct Ways {
+pub(crate) struct DelayTracker {
     receivers: u32,
-    /// One message in so many is timed.
+    /// One of this many messages is timed.
     one_in: u64,
-    publishers: Vec<Vec<Way>>,
+    publishers: Vec<Vec<TrackedMessage>>,
 }
 
-impl Ways {
-    /// For messages of so many publishers that so many nodes receive each.
+impl DelayTracker {
+    /// A tracker for the messages of a number of publishers; `receivers` nodes receive each
+    /// message.
     pub(crate) fn new(publishers: usize, receivers: usize, one_in: u64) -> Self {
-        let ways = |_| (0..FOLLOWED).map(|_| Way::default()).collect();
-        Ways {
+        let slots = |_| (0..MAX_TRACKED).map(|_| TrackedMessage::default()).collect();
+        DelayTracker {
             receivers: u32::try_from(receivers).unwrap_or(u32::MAX),
             one_in: one_in.max(1),
-            publishers: (0..publishers).map(ways).collect(),
+            publishers: (0..publishers).map(slots).collect(),
         }
     }
 
     /// Whether a message with this number is timed.
-    pub(crate) const fn times(&self, number: u64) -> bool {
+    pub(crate) const fn is_timed(&self, number: u64) -> bool {
         number.is_multiple_of(self.one_in)
     }
 
-    fn way(&self, publisher: u32, number: u64) -> Option<&Way> {
-        if !self.times(number) {
+    fn slot(&self, publisher: u32, number: u64) -> Option<&TrackedMessage> {
+        if !self.is_timed(number) {
             return None;
         }
-        let place = usize::try_from(number / self.one_in % FOLLOWED).ok()?;
-        self.publishers.get(usize::try_from(publisher).ok()?)?.get(place)
+        let index = usize::try_from(number / self.one_in % MAX_TRACKED).ok()?;
+        self.publishers.get(usize::try_from(publisher).ok()?)?.get(index)
     }
 
-    /// A message is about to be published.
+    /// Begins to track a message, right before it is published.
     pub(crate) fn begin(&self, publisher: u32, number: u64) {
-        if let Some(way) = self.way(publisher, number) {
-            // No reader believes the rest before it has seen the number.
-            way.last.store(0, Ordering::Relaxed);
-            way.missing.store(self.receivers, Ordering::Relaxed);
-            way.number.store(number + 1, Ordering::Release);
+        if let Some(slot) = self.slot(publisher, number) {
+            // A reader uses the other fields only after it has read this number.
+            slot.last.store(0, Ordering::Relaxed);
+            slot.missing.store(self.receivers, Ordering::Relaxed);
+            slot.number.store(number + 1, Ordering::Release);
         }
     }
 
-    /// A node has got a message.
-    pub(crate) fn arrived(&self, stamp: &Stamp, now: u64, seen: &mut Seen) {
+    /// Records a delivery.
+    pub(crate) fn record_arrival(&self, stamp: &Stamp, now: u64, delays: &mut NodeDelays) {
         let delay = now.saturating_sub(stamp.sent);
-        seen.each.saturating_record(delay);
-        let Some(way) = self.way(stamp.publisher, stamp.number) else { return };
-        if way.number.load(Ordering::Acquire) != stamp.number + 1 {
+        delays.each.saturating_record(delay);
+        let Some(slot) = self.slot(stamp.publisher, stamp.number) else { return };
+        if slot.number.load(Ordering::Acquire) != stamp.number + 1 {
             return;
         }
-        let last = way.last.fetch_max(delay, Ordering::AcqRel).max(delay);
-        if way.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            seen.last.saturating_record(last);
+        let last = slot.last.fetch_max(delay, Ordering::AcqRel).max(delay);
+        if slot.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            delays.last.saturating_record(last);
         }
     }
 }
@@ -136,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_delivery_is_the_slowest() {
-        let ways = Ways::new(1, 3, 1);
-        let (mut a, mut b) = (Seen::new().unwrap(), Seen::new().unwrap());
-        ways.begin(0, 0);
-        ways.arrived(&stamp(0), 4_000_000, &mut a);
-        ways.arrived(&stamp(0), 6_000_000, &mut b);
+    fn last_delivery_has_the_longest_delay() {
+        let tracker = DelayTracker::new(1, 3, 1);
+        let (mut a, mut b) = (NodeDelays::new().unwrap(), NodeDelays::new().unwrap());
+        tracker.begin(0, 0);
+        tracker.record_arrival(&stamp(0), 4_000_000, &mut a);
+        tracker.record_arrival(&stamp(0), 6_000_000, &mut b);
         assert_eq!(b.last.len(), 0);
-        ways.arrived(&stamp(0), 3_000_000, &mut a);
+        tracker.record_arrival(&stamp(0), 3_000_000, &mut a);
         a.add(&b);
         let (each, last) = (Delays::of(&a.each).unwrap(), Delays::of(&a.last).unwrap());
         assert!((each.p50 - 3.0).abs() < 0.01 && (each.max - 5.0).abs() < 0.01, "{each:?}");
@@ -152,20 +153,20 @@ mod tests {
     }
 
     #[test]
-    fn a_message_whose_place_is_taken_is_let_go() {
-        let ways = Ways::new(1, 1, 2);
-        let mut seen = Seen::new().unwrap();
-        ways.begin(0, 0);
-        ways.begin(0, 2 * FOLLOWED);
-        ways.arrived(&stamp(0), 2_000_000, &mut seen);
-        assert_eq!(seen.last.len(), 0);
-        ways.arrived(&stamp(1), 2_000_000, &mut seen);
-        ways.arrived(&stamp(2 * FOLLOWED), 2_000_000, &mut seen);
-        assert_eq!((seen.each.len(), seen.last.len()), (3, 1));
+    fn message_whose_slot_is_reused_is_no_longer_tracked() {
+        let tracker = DelayTracker::new(1, 1, 2);
+        let mut delays = NodeDelays::new().unwrap();
+        tracker.begin(0, 0);
+        tracker.begin(0, 2 * MAX_TRACKED);
+        tracker.record_arrival(&stamp(0), 2_000_000, &mut delays);
+        assert_eq!(delays.last.len(), 0);
+        tracker.record_arrival(&stamp(1), 2_000_000, &mut delays);
+        tracker.record_arrival(&stamp(2 * MAX_TRACKED), 2_000_000, &mut delays);
+        assert_eq!((delays.each.len(), delays.last.len()), (3, 1));
     }
 
     #[test]
-    fn nothing_measured_is_no_figure() {
-        assert_eq!(Delays::of(&Seen::new().unwrap().each), None);
+    fn empty_histogram_has_no_quantiles() {
+        assert_eq!(Delays::of(&NodeDelays::new().unwrap().each), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The applications of a measurement: those that publish, and on each node one that receives.
+//! The applications of a measurement: the publishers, and a subscriber on each node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,31 +8,31 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use rumormill::{Incoming, Node, PeerId, PublishError, Received, Subscription};
 use tokio::time::{Instant, sleep_until};
 
-use super::delays::Seen;
-use super::order::{Place, Sequence};
+use super::delays::NodeDelays;
+use super::order::{Arrival, OrderChecker};
 use super::plan::{Pace, Plan};
-use super::source::{Budget, Phase, Source};
+use super::source::{Budget, PayloadSource, Phase};
 use super::stamp::Stamp;
 
 /// The topic of all messages.
 const TOPIC: &str = "bench";
-/// Calls of `publish` of one publisher that wait for their answer at once.
-const CALLS: usize = 512;
-/// Deliveries that are taken before the others get their turn.
-const TURN: usize = 512;
+/// Calls of `publish` of one publisher that wait for their result at once.
+const MAX_CALLS: usize = 512;
+/// Deliveries that a subscriber handles before other tasks run.
+const MAX_DELIVERIES_PER_TURN: usize = 512;
 
-/// Publishes all that the source gives. Ends with the first error.
-async fn publish(node: Node, source: Source) -> Result<(), PublishError> {
+/// Publishes all payloads of the source. Ends with the first error.
+async fn publish(node: Node, source: PayloadSource) -> Result<(), PublishError> {
     source
         .map(|payload| node.publish(TOPIC, payload))
-        .buffer_unordered(CALLS)
+        .buffer_unordered(MAX_CALLS)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await
 }
 
-/// Publishes at a set rate, the publishers in turn. A message is handed over when its time has
-/// come, whether or not those before it were taken.
-async fn publish_evenly(nodes: Vec<Node>, plan: Plan, phase: Phase, rate: f64) -> Publishing {
+/// Publishes at a set rate, the publishers in turn. Each message is published at its time, whether
+/// or not the calls for earlier messages have returned.
+async fn publish_evenly(nodes: Vec<Node>, plan: Plan, phase: Phase, rate: f64) -> PublishOutcome {
     let mut budget = Budget::new(plan.messages(), plan.time());
     let start = Instant::now();
     let mut calls = FuturesUnordered::new();
@@ -51,7 +51,7 @@ async fn publish_evenly(nodes: Vec<Node>, plan: Plan, phase: Phase, rate: f64) -
         let Ok(publisher) = usize::try_from(n % plan.publishers as u64) else { break };
         let Some(node) = nodes.get(publisher) else { break };
         let mut payload = vec![0; plan.payload];
-        let number = phase.board.publish(publisher, 1);
+        let number = phase.scoreboard.publish(publisher, 1);
         phase.stamp(publisher, number, &mut payload);
         calls.push(node.publish(TOPIC, payload));
         if budget.is_spent() {
@@ -62,24 +62,24 @@ async fn publish_evenly(nodes: Vec<Node>, plan: Plan, phase: Phase, rate: f64) -
     Ok(())
 }
 
-/// What publishing comes to.
-pub(crate) type Publishing = Result<(), PublishError>;
+/// The result of publishing.
+pub(crate) type PublishOutcome = Result<(), PublishError>;
 
-/// Publishes as planned.
-pub(crate) async fn publish_all(nodes: Vec<Node>, plan: Plan, phase: Phase) -> Publishing {
+/// Publishes all messages of a phase.
+pub(crate) async fn publish_all(nodes: Vec<Node>, plan: Plan, phase: Phase) -> PublishOutcome {
     let window = match plan.pace {
         Pace::Window(window) => window,
         Pace::Rate(rate) => return publish_evenly(nodes, plan, phase, rate).await,
     };
     let mut tasks = tokio::task::JoinSet::new();
     for (publisher, node) in nodes.into_iter().enumerate() {
-        let source = Source {
+        let source = PayloadSource {
             phase: phase.clone(),
             publisher,
             window,
             budget: Budget::new(plan.share(publisher), plan.time()),
             payload: vec![0; plan.payload],
-            room: 0,
+            free: 0,
         };
         tasks.spawn(publish(node, source));
     }
@@ -89,27 +89,27 @@ pub(crate) async fn publish_all(nodes: Vec<Node>, plan: Plan, phase: Phase) -> P
     Ok(())
 }
 
-/// What the subscriber of one node found.
+/// The checks of the subscriber of one node.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct SubscriberResult {
     /// Delays, in the phase that is measured.
-    pub(crate) seen: Seen,
-    /// Messages that came after a later one of their publisher.
+    pub(crate) delays: NodeDelays,
+    /// Messages that arrived after a later one of their publisher.
     pub(crate) late: u64,
-    /// Messages that came again.
-    pub(crate) again: u64,
+    /// Messages that arrived again.
+    pub(crate) duplicates: u64,
     /// Messages that the subscription lost.
     pub(crate) lost: u64,
-    /// Deliveries that nobody here has published.
+    /// Deliveries that match no published message.
     pub(crate) foreign: u64,
 }
 
-impl Found {
-    /// Puts two together.
-    pub(crate) fn add(&mut self, other: &Found) {
-        self.seen.add(&other.seen);
+impl SubscriberResult {
+    /// Adds the results of another subscriber.
+    pub(crate) fn add(&mut self, other: &SubscriberResult) {
+        self.delays.add(&other.delays);
         self.late += other.late;
-        self.again += other.again;
+        self.duplicates += other.duplicates;
         self.lost += other.lost;
         self.foreign += other.foreign;
     }
@@ -123,10 +123,10 @@ pub(crate) struct Subscriber {
     phases: Arc<Vec<Phase>>,
     /// Bytes that every payload has.
     payload: usize,
-    sequences: Vec<Sequence>,
-    /// Deliveries that the boards do not know of yet, by phase and publisher.
-    fresh: Vec<Vec<u64>>,
-    found: Found,
+    order_checkers: Vec<OrderChecker>,
+    /// Deliveries that the scoreboards do not have yet, by phase and publisher.
+    unrecorded: Vec<Vec<u64>>,
+    result: SubscriberResult,
 }
 
 impl Subscriber {
@@ -135,52 +135,52 @@ impl Subscriber {
         publishers: &Arc<Vec<PeerId>>,
         phases: &Arc<Vec<Phase>>,
         payload: usize,
-        seen: Seen,
+        delays: NodeDelays,
     ) -> Self {
         Subscriber {
             node,
             publishers: publishers.clone(),
             phases: phases.clone(),
             payload,
-            sequences: publishers.iter().map(|_| Sequence::default()).collect(),
-            fresh: vec![vec![0; publishers.len()]; phases.len()],
-            found: Found { seen, late: 0, again: 0, lost: 0, foreign: 0 },
+            order_checkers: publishers.iter().map(|_| OrderChecker::default()).collect(),
+            unrecorded: vec![vec![0; publishers.len()]; phases.len()],
+            result: SubscriberResult { delays, late: 0, duplicates: 0, lost: 0, foreign: 0 },
         }
     }
 
-    /// Takes deliveries until the node ends. What has arrived is taken in one go, and told to the
-    /// boards once.
-    pub(crate) async fn run(mut self, mut subscription: Subscription) -> Found {
+    /// Handles deliveries until the node ends. All that have arrived are handled in one turn, and
+    /// then recorded at once.
+    pub(crate) async fn run(mut self, mut subscription: Subscription) -> SubscriberResult {
         while let Some(first) = subscription.recv().await {
-            self.take(first);
-            let mut taken = 1;
-            while taken < TURN
+            self.handle(first);
+            let mut handled = 1;
+            while handled < MAX_DELIVERIES_PER_TURN
                 && let Some(next) = subscription.try_recv()
             {
-                self.take(next);
-                taken += 1;
+                self.handle(next);
+                handled += 1;
             }
-            self.tell();
-            if taken == TURN {
+            self.record();
+            if handled == MAX_DELIVERIES_PER_TURN {
                 tokio::task::yield_now().await;
             }
         }
-        self.found
+        self.result
     }
 
-    fn take(&mut self, received: Received) {
+    fn handle(&mut self, received: Received) {
         match received {
             Received::Message(incoming) => {
                 if self.check(&incoming).is_none() {
-                    self.found.foreign += 1;
+                    self.result.foreign += 1;
                 }
             }
-            Received::Gap(gap) => self.found.lost += gap.to - gap.from,
+            Received::Gap(gap) => self.result.lost += gap.to - gap.from,
             Received::CaughtUp => {}
         }
     }
 
-    /// Checks and counts a delivery; `None` if it is nobody's here.
+    /// Checks and counts a delivery; `None` if it matches no published message.
     fn check(&mut self, incoming: &Incoming) -> Option<()> {
         let (id, payload) = (incoming.message.id(), incoming.message.payload());
         let stamp = Stamp::read(payload)?;
@@ -193,27 +193,27 @@ impl Subscriber {
         if *self.publishers.get(publisher)? != id.publisher {
             return None;
         }
-        match self.sequences.get_mut(publisher)?.take(id.epoch, id.sequence) {
-            Place::InOrder => {}
-            Place::Late => self.found.late += 1,
-            Place::Again => {
-                self.found.again += 1;
+        match self.order_checkers.get_mut(publisher)?.record(id.epoch, id.sequence) {
+            Arrival::InOrder => {}
+            Arrival::Late => self.result.late += 1,
+            Arrival::Duplicate => {
+                self.result.duplicates += 1;
                 return Some(());
             }
         }
-        *self.fresh.get_mut(number)?.get_mut(publisher)? += 1;
-        // The last phase is the one that is measured; one's own messages have no way to go.
-        let timed = phase.ways.times(stamp.number) && incoming.neighbour.is_some();
+        *self.unrecorded.get_mut(number)?.get_mut(publisher)? += 1;
+        // Only the last phase is measured, and a publisher's own messages have no delay.
+        let timed = phase.tracker.is_timed(stamp.number) && incoming.neighbour.is_some();
         if timed && number + 1 == self.phases.len() {
-            phase.ways.arrived(&stamp, phase.clock.now(), &mut self.found.seen);
+            phase.tracker.record_arrival(&stamp, phase.clock.now(), &mut self.result.delays);
         }
         Some(())
     }
 
-    fn tell(&mut self) {
-        for (phase, fresh) in self.phases.iter().zip(&mut self.fresh) {
-            for (publisher, n) in fresh.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
-                phase.board.got(self.node, publisher, std::mem::take(n));
+    fn record(&mut self) {
+        for (phase, counts) in self.phases.iter().zip(&mut self.unrecorded) {
+            for (publisher, n) in counts.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
+                phase.scoreboard.record_received(self.node, publisher, std::mem::take(n));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The network under load, from its first node to its last.
+//! The measurement of the network, from the start of its nodes to their end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::cost::cpu_seconds;
-use super::delays::Seen;
-use super::drive::{Driven, broken, drive, phase};
-use super::load::{self, Found, Subscriber};
+use super::delays::NodeDelays;
+use super::load::{self, Subscriber, SubscriberResult};
 use super::network::{Network, Traffic};
+use super::phase_run::{PhaseTotals, failure, new_phase, run_phase};
 use super::plan::Plan;
 use super::progress::Progress;
 use super::source::Phase;
@@ -21,41 +21,41 @@ use rumormill_launch::args::NetworkArgs;
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::usage::Usage;
 
-/// Time for copies that are still under way when everybody has everything.
-const AFTERMATH: Duration = Duration::from_millis(100);
+/// Time for redundant copies that are still in flight when every node has every message.
+const LATE_COPIES: Duration = Duration::from_millis(100);
 
-/// What was measured on the network.
+/// The result of the network.
 #[derive(Debug)]
-pub(crate) struct Measured {
+pub(crate) struct NetworkResult {
     /// Links of the overlay when all had joined.
     pub(crate) links: usize,
     /// Seconds until then.
     pub(crate) joined_seconds: f64,
-    pub(crate) driven: Driven,
+    pub(crate) totals: PhaseTotals,
     /// Deliveries to other nodes than the publisher's.
     pub(crate) deliveries: u64,
-    /// Who lacks what at the end.
-    pub(crate) behind: Vec<Behind>,
-    /// Traffic of what was measured.
+    /// Nodes that lack messages at the end.
+    pub(crate) incomplete_nodes: Vec<IncompleteNode>,
+    /// Traffic during the measurement.
     pub(crate) traffic: Traffic,
-    pub(crate) found: Found,
+    pub(crate) subscribers: SubscriberResult,
     pub(crate) memory: Memory,
-    /// The fewest nodes that a node took to be alive at the end.
+    /// The fewest nodes that a node counted as alive at the end.
     pub(crate) alive_min: u32,
 }
 
-/// A node that has not got all of a publisher's messages at the end.
+/// A node that has not received all messages of a publisher at the end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Behind {
+pub(crate) struct IncompleteNode {
     pub(crate) node: usize,
     pub(crate) publisher: usize,
-    /// Messages that its subscriber has not got.
+    /// Messages that its subscriber has not received.
     pub(crate) missing: u64,
-    /// What the node itself says that it has received of it.
+    /// The node's own count of received messages of the publisher.
     pub(crate) received: Vec<PublisherView>,
 }
 
-/// Resident memory of this process in KiB, if the system tells.
+/// Resident memory of this process in KiB, if the system reports it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
     /// Before the first node.
@@ -75,12 +75,12 @@ pub(crate) async fn measure(
     plan: &Plan,
     args: &NetworkArgs,
     progress: &mut Progress,
-) -> Outcome<Measured> {
+) -> Outcome<NetworkResult> {
     let before = resident();
     let start = Instant::now();
     progress.show(&format!("{} nodes join", plan.nodes));
     let (network, subscriptions) = Network::start(plan.nodes, plan.seeds, args).await?;
-    let links = network.joined().await?;
+    let links = network.wait_until_joined().await?;
     let joined_seconds = start.elapsed().as_secs_f64();
     progress.show("the network settles");
     sleep(plan.settle).await;
@@ -91,32 +91,32 @@ pub(crate) async fn measure(
         load.publish(&plan.warming_up(), 0, "warm-up", progress).await?;
     }
     let traffic = network.traffic().await?;
-    let driven = if plan.idle {
+    let totals = if plan.idle {
         progress.show("nothing is published");
         let (start, before) = (Instant::now(), cpu_seconds());
         sleep(plan.time()).await;
         let seconds = start.elapsed().as_secs_f64();
-        Driven { published: 0, got: 0, seconds, cpu_seconds: cpu_seconds() - before }
+        PhaseTotals { published: 0, received: 0, seconds, cpu_seconds: cpu_seconds() - before }
     } else {
         load.publish(plan, 1, "network", progress).await?
     };
-    // What others have sent already and was still on its way then is counted, too.
-    sleep(AFTERMATH).await;
+    // Copies that were in flight at the end of the phase are counted as well.
+    sleep(LATE_COPIES).await;
     let traffic = network.traffic().await?.since(&traffic);
     let memory = Memory { before, settled, end: resident() };
     let alive_min = network.alive_min().await?;
-    let behind = load.behind(&network).await;
+    let incomplete_nodes = load.incomplete_nodes(&network).await;
     network.end().await;
     let deliveries = load.deliveries(plan);
-    let found = load.end().await?;
-    Ok(Measured {
+    let subscribers = load.end().await?;
+    Ok(NetworkResult {
         links,
         joined_seconds,
-        driven,
+        totals,
         deliveries,
-        behind,
+        incomplete_nodes,
         traffic,
-        found,
+        subscribers,
         memory,
         alive_min,
     })
@@ -125,28 +125,30 @@ pub(crate) async fn measure(
 /// The applications on a network.
 #[derive(Debug)]
 struct Load {
-    /// Those that publish.
-    homes: Vec<rumormill::Node>,
-    /// The warm-up, and what is measured.
+    /// The nodes that publish.
+    publishers: Vec<rumormill::Node>,
+    /// The warm-up, and the phase that is measured.
     phases: Arc<Vec<Phase>>,
-    subscribers: Vec<JoinHandle<Found>>,
+    subscribers: Vec<JoinHandle<SubscriberResult>>,
 }
 
 impl Load {
     fn start(plan: &Plan, network: &Network, subscriptions: Vec<Subscription>) -> Outcome<Self> {
-        let homes: Vec<rumormill::Node> =
-            (0..plan.publishers).filter_map(|p| network.peers.get(plan.home(p)).cloned()).collect();
-        let ids: Arc<Vec<PeerId>> = Arc::new(homes.iter().map(rumormill::Node::id).collect());
+        let publishers: Vec<rumormill::Node> = (0..plan.publishers)
+            .filter_map(|p| network.peers.get(plan.node_of(p)).cloned())
+            .collect();
+        let ids: Arc<Vec<PeerId>> = Arc::new(publishers.iter().map(rumormill::Node::id).collect());
         let clock = Clock::start();
-        let new = |number| phase(number, plan.nodes, (plan.publishers, 1), plan.one_in(), clock);
+        let new =
+            |number| new_phase(number, plan.nodes, (plan.publishers, 1), plan.one_in(), clock);
         let phases = Arc::new(vec![new(0), new(1)]);
         let mut subscribers = Vec::new();
         for (node, subscription) in subscriptions.into_iter().enumerate() {
-            let seen = Seen::new().map_err(|e| broken("the network", e))?;
-            let subscriber = Subscriber::new(node, &ids, &phases, plan.payload, seen);
+            let delays = NodeDelays::new().map_err(|e| failure("the network", e))?;
+            let subscriber = Subscriber::new(node, &ids, &phases, plan.payload, delays);
             subscribers.push(tokio::spawn(subscriber.run(subscription)));
         }
-        Ok(Load { homes, phases, subscribers })
+        Ok(Load { publishers, phases, subscribers })
     }
 
     async fn publish(
@@ -155,49 +157,51 @@ impl Load {
         number: usize,
         what: &str,
         progress: &mut Progress,
-    ) -> Outcome<Driven> {
-        let Some(phase) = self.phases.get(number) else { return Err(broken(what, "no phase")) };
-        let publishing = load::publish_all(self.homes.clone(), plan.clone(), phase.clone());
-        let publishing = async { publishing.await.map_err(|e| broken("cannot publish", e)) };
-        drive(what, &phase.board, publishing, progress).await
+    ) -> Outcome<PhaseTotals> {
+        let Some(phase) = self.phases.get(number) else { return Err(failure(what, "no phase")) };
+        let publishing = load::publish_all(self.publishers.clone(), plan.clone(), phase.clone());
+        let publishing = async { publishing.await.map_err(|e| failure("cannot publish", e)) };
+        run_phase(what, &phase.scoreboard, publishing, progress).await
     }
 
-    /// Deliveries of what was measured, to other nodes than the publisher's.
+    /// Deliveries of the measured phase, to other nodes than the publisher's.
     fn deliveries(&self, plan: &Plan) -> u64 {
         self.phases.last().map_or(0, |phase| {
-            let own = (0..plan.publishers).map(|p| phase.board.got_by(plan.home(p), p));
-            phase.board.got_in_all().saturating_sub(own.sum())
+            let own =
+                (0..plan.publishers).map(|p| phase.scoreboard.received_by(plan.node_of(p), p));
+            phase.scoreboard.total_received().saturating_sub(own.sum())
         })
     }
 
-    /// Who lacks what was measured: if somebody does, that is where to look.
-    async fn behind(&self, network: &Network) -> Vec<Behind> {
-        let mut behind = Vec::new();
+    /// The nodes that lack messages of the measured phase.
+    async fn incomplete_nodes(&self, network: &Network) -> Vec<IncompleteNode> {
+        let mut incomplete = Vec::new();
         for (node, publisher, missing) in
-            self.phases.last().map_or_else(Vec::new, |p| p.board.behind())
+            self.phases.last().map_or_else(Vec::new, |p| p.scoreboard.missing())
         {
-            let (Some(peer), Some(home)) = (network.peers.get(node), self.homes.get(publisher))
+            let (Some(peer), Some(home)) =
+                (network.peers.get(node), self.publishers.get(publisher))
             else {
                 continue;
             };
-            // A stopped peer has no figures: it is listed as behind, without them.
+            // A stopped peer reports no counts, and is listed without them.
             let all = peer.publishers().await.unwrap_or_default();
             let of = all.into_iter().filter(|v| v.publisher == home.id());
-            behind.push(Behind { node, publisher, missing, received: of.collect() });
+            incomplete.push(IncompleteNode { node, publisher, missing, received: of.collect() });
         }
-        behind
+        incomplete
     }
 
-    /// What all subscribers found together. The nodes have ended.
-    async fn end(self) -> Outcome<Found> {
-        let mut all: Option<Found> = None;
+    /// The results of all subscribers together. The nodes must have ended.
+    async fn end(self) -> Outcome<SubscriberResult> {
+        let mut all: Option<SubscriberResult> = None;
         for subscriber in self.subscribers {
-            let found = subscriber.await.map_err(|e| broken("a subscriber", e))?;
+            let result = subscriber.await.map_err(|e| failure("a subscriber", e))?;
             match &mut all {
-                Some(all) => all.add(&found),
-                None => all = Some(found),
+                Some(all) => all.add(&result),
+                None => all = Some(result),
             }
         }
-        all.ok_or_else(|| broken("the network", "it has no nodes"))
+        all.ok_or_else(|| failure("the network", "it has no nodes"))
     }
 }

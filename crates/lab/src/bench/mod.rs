@@ -1,11 +1,9 @@
-//! `rumor-lab bench`: how fast a network of this library is, and how fast it could be.
+//! `rumor-lab bench`: how fast a network of this library delivers, compared with a ceiling.
 
 pub(crate) mod args;
-mod board;
 mod ceiling;
 mod cost;
 mod delays;
-mod drive;
 mod figures;
 mod load;
 mod measure;
@@ -13,18 +11,20 @@ mod network;
 mod numbers;
 mod order;
 mod out_queue;
+mod phase_run;
 mod plan;
 mod progress;
 mod relay;
+mod relay_publisher;
 mod report;
+mod scoreboard;
 mod source;
 mod stamp;
-mod tap;
 
 use args::BenchArgs;
 use figures::Figures;
 use plan::Plan;
-use plan::{Ceiling, Options};
+use plan::{CeilingKind, Options};
 use progress::Progress;
 use rumormill_launch::args::NetworkArgs;
 use rumormill_terminal::exit::{Exit, Outcome};
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
         warmup: args.warmup,
         settle: args.settle,
         idle: args.idle,
-        ceiling: if args.no_ceiling { Ceiling::None } else { args.ceiling },
+        ceiling: if args.no_ceiling { CeilingKind::None } else { args.ceiling },
     };
     run_plan(options, &args.network, args.json).await
 }
@@ -66,7 +66,7 @@ async fn run_plan(options: Options, network: &NetworkArgs, json: bool) -> Outcom
     let figures = tokio::select! {
         figures = measure(&plan, network) => figures?,
         () = stops.next() => {
-            out::say("rumor-lab: interrupted; nothing was measured to its end");
+            out::say("rumor-lab: interrupted; the measurement is incomplete and is not printed");
             return Ok(Exit::Interrupted);
         }
     };
@@ -78,10 +78,10 @@ async fn run_plan(options: Options, network: &NetworkArgs, json: bool) -> Outcom
     Ok(if figures.faults().is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
-/// The network first: its memory is counted from what the process needs without it.
+/// Measures the network first, because its memory is counted from that of the process without it.
 async fn measure(plan: &Plan, network: &NetworkArgs) -> Outcome<Figures> {
     let mut progress = Progress::new();
     let measured = measure::measure(plan, network, &mut progress).await?;
-    let height = ceiling::measure(plan, &mut progress).await?;
-    Ok(Figures::new(plan, network.common.preset, &measured, height.as_ref()))
+    let ceiling = ceiling::measure(plan, &mut progress).await?;
+    Ok(Figures::new(plan, network.common.preset, &measured, ceiling.as_ref()))
 }

@@ -13,10 +13,10 @@ use rumormill_launch::overlay::Overlay;
 use rumormill_launch::seeds::start_seeds;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
-/// How long all nodes together may take to join, before the network is called broken.
-const JOIN: Duration = Duration::from_secs(90);
-/// How often they are asked whether they have.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long all nodes together may take to join.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often the nodes are asked whether they have joined.
+const JOIN_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The nodes of a measurement.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Network {
     seeds: Vec<SeedNode>,
 }
 
-/// What all nodes together have written and received so far.
+/// The counters of all nodes together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Traffic(Counters);
 
@@ -34,7 +34,7 @@ impl Traffic {
         self.0.merge(counters);
     }
 
-    /// What came since.
+    /// The growth of the counters since an earlier moment.
     pub(crate) fn since(&self, before: &Traffic) -> Traffic {
         let mut since = Counters::default();
         for (name, n) in self.0.iter() {
@@ -53,7 +53,7 @@ impl Traffic {
         self.0.get("messages_duplicate")
     }
 
-    /// Bytes written to sockets, with what TLS puts around frames; `None` if nobody knows.
+    /// Bytes written to sockets, with those of TLS; `None` if the nodes do not count them.
     pub(crate) fn socket_bytes(&self) -> Option<u64> {
         Some(self.0.get("socket_bytes_out")).filter(|bytes| *bytes > 0)
     }
@@ -81,7 +81,7 @@ impl Network {
         for number in 0..peers {
             let mut builder = Node::builder()
                 .name(identity::name(&format!("node-{number}"))?)
-                // All settings of the network, and so the kind of broadcast, come from here.
+                // The settings include the kind of broadcast.
                 .config(network.config()?)
                 .listener(Listener::bind(ANY_LOOPBACK_PORT)?)
                 .seeds(addresses.clone());
@@ -94,10 +94,10 @@ impl Network {
         Ok((this, subscriptions))
     }
 
-    /// Waits until all have joined and the overlay is in one piece, and says how many links it
-    /// has.
-    pub(crate) async fn joined(&self) -> Outcome<usize> {
-        let deadline = Instant::now() + JOIN;
+    /// Waits until all nodes have joined and the overlay is one component, and gives the number of
+    /// its links.
+    pub(crate) async fn wait_until_joined(&self) -> Outcome<usize> {
+        let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
             let snapshots = self.snapshots().await?;
             let joined = snapshots.iter().filter(|s| s.state == PeerState::Joined).count();
@@ -107,14 +107,14 @@ impl Network {
             }
             if Instant::now() >= deadline {
                 let message = format!(
-                    "after {} s {joined} of {} nodes have joined, and the overlay is in {} pieces",
-                    JOIN.as_secs(),
+                    "after {} s {joined} of {} nodes have joined, and the overlay has {} components",
+                    JOIN_TIMEOUT.as_secs(),
                     self.peers.len(),
                     overlay.components
                 );
                 return Err(Failure::new(Exit::NotJoined, message));
             }
-            sleep(LOOK).await;
+            sleep(JOIN_CHECK_INTERVAL).await;
         }
     }
 
@@ -140,12 +140,12 @@ impl Network {
         Ok(traffic)
     }
 
-    /// The fewest peers that a peer takes to be alive, itself included.
+    /// The fewest peers that a peer counts as alive, itself included.
     pub(crate) async fn alive_min(&self) -> Outcome<u32> {
         Ok(self.snapshots().await?.iter().map(|s| s.alive).min().unwrap_or(0))
     }
 
-    /// Ends all nodes without a goodbye, and waits until nothing of them is left.
+    /// Kills all nodes, and waits until all their tasks have ended.
     pub(crate) async fn end(self) {
         self.peers.iter().for_each(Node::kill);
         self.seeds.iter().for_each(SeedNode::kill);
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traffic_is_what_was_written() {
+    fn traffic_counts_written_bytes_and_their_growth() {
         let mut counters = Counters::default();
         counters.add("bytes_out_payload", 10);
         counters.add("bytes_out_control", 1);
@@ -187,6 +187,9 @@ mod tests {
         assert_eq!((since.frame_bytes(), since.duplicates()), (11, 3));
         assert_eq!(since.socket_bytes(), Some(15));
         let before = Counters::default();
-        assert!(Traffic(before.clone()).counters() == before, "what did not happen is left out");
+        assert!(
+            Traffic(before.clone()).counters() == before,
+            "counters that are zero are left out"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use rumormill_units::count;
 
-/// A number of things as a float: far below 2^52.
+/// A count as a float; counts are far below 2^52.
 #[allow(clippy::cast_precision_loss)]
 pub(super) const fn float(n: u64) -> f64 {
     n as f64
@@ -12,12 +12,12 @@ pub(super) fn per(a: f64, b: f64) -> Option<f64> {
     (b > 0.0).then(|| rounded(a / b))
 }
 
-/// Not rounded: nearly all is not all.
+/// A part of all. It is not rounded, so that it is 1 only if nothing is missing.
 pub(super) fn fraction(part: u64, all: u64) -> f64 {
     if all == 0 { 1.0 } else { float(part) / float(all) }
 }
 
-/// To six significant digits, as nobody measures more.
+/// A figure with six significant digits, which is as exact as it was measured.
 pub(super) fn rounded(x: f64) -> f64 {
     format!("{x:.5e}").parse().unwrap_or(x)
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_as_exact_as_measured() {
+    fn rounded_keeps_six_significant_digits() {
         assert!((rounded(1_234_567.0) - 1_234_570.0).abs() < 0.1);
         assert!((rounded(0.000_123_456_7) - 0.000_123_457).abs() < 1e-12);
         assert_eq!((per(1.0, 0.0), per(1.0, 4.0)), (None, Some(0.25)));
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_readable() {
+    fn grouped_separates_thousands() {
         assert_eq!(grouped(0.4), "0");
         assert_eq!(grouped(999.0), "999");
         assert_eq!(grouped(1000.0), "1,000");

@@ -1,102 +1,105 @@
-//! Each message once, and in the order of its publisher: what a subscriber got, checked.
+//! Checks that a subscriber gets each message once, and in the order of its publisher.
 
 use std::collections::BTreeSet;
 
-/// Messages that may be ahead of a missing one before it counts as lost: what is kept for one
-/// publisher stays bounded.
+/// Messages that may be ahead of a missing one before it counts as lost, which bounds the memory
+/// for one publisher.
 const MAX_EARLY: usize = 65_536;
 
-/// What one subscriber got of one publisher.
+/// The messages of one publisher that one subscriber has received.
 #[derive(Debug, Default)]
-pub(crate) struct Sequence {
+pub(crate) struct OrderChecker {
     epoch: u64,
-    /// All below it came, or were given up.
+    /// All smaller numbers have arrived, or were given up.
     next: u64,
-    /// What came before its turn.
+    /// Larger numbers that have arrived.
     early: BTreeSet<u64>,
 }
 
-/// What came of a delivery.
+/// The order of a delivery among the others of its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// New, and after all that came before it, though something may be missing in between.
+pub(crate) enum Arrival {
+    /// A new message, later than all that arrived before it; earlier ones may be missing.
     InOrder,
-    /// New, but a later one came before it.
+    /// A new message that arrived after a later one.
     Late,
-    /// It had come before.
-    Again,
+    /// A message that had arrived before.
+    Duplicate,
 }
 
-impl Sequence {
-    /// Takes note of a delivery. Numbers begin with 0 in each epoch.
-    pub(crate) fn take(&mut self, epoch: u64, number: u64) -> Place {
+impl OrderChecker {
+    /// Records a delivery. Numbers begin with 0 in each epoch.
+    pub(crate) fn record(&mut self, epoch: u64, number: u64) -> Arrival {
         if epoch == self.epoch && number == self.next && self.early.is_empty() {
             self.next += 1;
-            return Place::InOrder;
+            return Arrival::InOrder;
         }
-        self.take_unexpected(epoch, number)
+        self.record_unexpected(epoch, number)
     }
 
     #[cold]
-    fn take_unexpected(&mut self, epoch: u64, number: u64) -> Place {
+    fn record_unexpected(&mut self, epoch: u64, number: u64) -> Arrival {
         if epoch > self.epoch {
-            *self = Sequence { epoch, ..Sequence::default() };
+            *self = OrderChecker { epoch, ..OrderChecker::default() };
         } else if epoch < self.epoch {
-            return Place::Late;
+            return Arrival::Late;
         }
         if number < self.next || self.early.contains(&number) {
-            return Place::Again;
+            return Arrival::Duplicate;
         }
         let late = self.early.last().is_some_and(|last| *last > number);
         self.early.insert(number);
         if self.early.len() > MAX_EARLY {
-            // The missing ones are lost; if one comes all the same, it counts as a repetition.
+            // The missing messages count as lost; one that arrives later counts as a duplicate.
             self.next = self.early.first().copied().unwrap_or(self.next);
         }
         while self.early.remove(&self.next) {
             self.next += 1;
         }
-        if late { Place::Late } else { Place::InOrder }
+        if late { Arrival::Late } else { Arrival::InOrder }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Place::{Again, InOrder, Late};
+    use Arrival::{Duplicate, InOrder, Late};
 
-    fn places(numbers: &[u64]) -> Vec<Place> {
-        let mut sequence = Sequence::default();
-        numbers.iter().map(|n| sequence.take(1, *n)).collect()
+    fn places(numbers: &[u64]) -> Vec<Arrival> {
+        let mut sequence = OrderChecker::default();
+        numbers.iter().map(|n| sequence.record(1, *n)).collect()
     }
 
     #[test]
-    fn in_order() {
+    fn messages_in_order_are_in_order() {
         assert_eq!(places(&[0, 1, 2, 3]), [InOrder; 4]);
     }
 
     #[test]
-    fn what_comes_late_is_told_from_what_comes_again() {
+    fn late_messages_are_told_from_duplicates() {
         assert_eq!(places(&[0, 2, 1, 3]), [InOrder, InOrder, Late, InOrder]);
-        assert_eq!(places(&[0, 2, 2, 1, 1, 0]), [InOrder, InOrder, Again, Late, Again, Again]);
-        // A hole is no matter of order; that something is missing shows in the count.
+        assert_eq!(
+            places(&[0, 2, 2, 1, 1, 0]),
+            [InOrder, InOrder, Duplicate, Late, Duplicate, Duplicate]
+        );
+        // A gap does not affect the order; the number of deliveries shows missing messages.
         assert_eq!(places(&[0, 1, 5, 6]), [InOrder; 4]);
     }
 
     #[test]
-    fn a_new_life_begins_anew() {
-        let mut s = Sequence::default();
-        assert_eq!((s.take(1, 0), s.take(1, 1), s.take(2, 0)), (InOrder, InOrder, InOrder));
-        assert_eq!((s.take(1, 2), s.take(2, 0), s.take(2, 1)), (Late, Again, InOrder));
+    fn new_epoch_begins_with_number_zero() {
+        let mut s = OrderChecker::default();
+        assert_eq!((s.record(1, 0), s.record(1, 1), s.record(2, 0)), (InOrder, InOrder, InOrder));
+        assert_eq!((s.record(1, 2), s.record(2, 0), s.record(2, 1)), (Late, Duplicate, InOrder));
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut s = Sequence::default();
+    fn number_of_kept_messages_is_bounded() {
+        let mut s = OrderChecker::default();
         for number in 1..=MAX_EARLY as u64 + 1 {
-            assert_eq!(s.take(1, number), InOrder);
+            assert_eq!(s.record(1, number), InOrder);
         }
         assert!(s.early.is_empty());
-        assert_eq!(s.take(1, 0), Again);
+        assert_eq!(s.record(1, 0), Duplicate);
     }
 }

@@ -9,33 +9,33 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
-/// Bytes that may wait on a link before whatever feeds it is no longer read. Links of a tree wait
-/// for each other in no circle.
-const FULL: usize = 256 * 1024;
-/// Frames from this size on are shared by the links instead of copied to each.
-pub(crate) const SHARED: usize = 8 * 1024;
-/// Before each payload stands its length.
-pub(crate) const PREFIX: usize = 4;
+/// Bytes that may wait on a link before the links that feed it are no longer read. The links of a
+/// tree cannot wait for each other in a circle.
+const MAX_QUEUED_BYTES: usize = 256 * 1024;
+/// Frames of this size or larger are shared by the links instead of copied to each.
+pub(crate) const SHARED_FRAME_BYTES: usize = 8 * 1024;
+/// Bytes of the length before each payload.
+pub(crate) const LENGTH_PREFIX: usize = 4;
 
-/// What both TLS and plain TCP streams are.
+/// The traits that TLS streams and plain TCP streams have in common.
 pub(crate) trait Stream: AsyncBufRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncBufRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
-/// What waits to be written on a link.
+/// The frames that wait to be written on a link.
 #[derive(Debug, Default)]
-pub(crate) struct Out {
-    /// Goes first.
+pub(crate) struct OutQueue {
+    /// Written before the tail.
     queue: VecDeque<Arc<Vec<u8>>>,
-    /// Written of the first.
+    /// Bytes of the first queue entry that are written.
     written: usize,
-    /// Small frames are gathered here.
+    /// Small frames, which are collected here.
     tail: Vec<u8>,
     bytes: usize,
-    /// Something was written since the last flush.
-    dirty: bool,
+    /// Whether bytes were written since the last flush.
+    needs_flush: bool,
 }
 
-impl Out {
+impl OutQueue {
     pub(crate) fn copy(&mut self, frames: &[u8]) {
         self.bytes += frames.len();
         self.tail.extend_from_slice(frames);
@@ -54,10 +54,10 @@ impl Out {
     }
 
     pub(crate) const fn is_full(&self) -> bool {
-        self.bytes >= FULL
+        self.bytes >= MAX_QUEUED_BYTES
     }
 
-    /// Writes what goes. Says whether anything did.
+    /// Writes as much as the stream accepts. Says whether it accepted any.
     pub(crate) fn poll_write<S: Stream>(
         &mut self,
         stream: &mut S,
@@ -75,10 +75,10 @@ impl Out {
                 Poll::Ready(n) => self.wrote(n?),
             }
             moved = true;
-            self.dirty = true;
+            self.needs_flush = true;
         }
-        if self.dirty && Pin::new(stream).poll_flush(cx)?.is_ready() {
-            self.dirty = false;
+        if self.needs_flush && Pin::new(stream).poll_flush(cx)?.is_ready() {
+            self.needs_flush = false;
         }
         Ok(moved)
     }
@@ -88,7 +88,7 @@ impl Out {
         self.written += n;
         if self.queue.front().is_some_and(|first| first.len() == self.written) {
             self.written = 0;
-            // The next small frames go where these were, if nobody else needs it any more.
+            // The buffer is reused for the next small frames, if no other link shares it.
             if let Some(Ok(mut used)) = self.queue.pop_front().map(Arc::try_unwrap)
                 && self.tail.capacity() == 0
             {
@@ -99,13 +99,13 @@ impl Out {
     }
 }
 
-/// Puts frames on links.
-pub(crate) fn pass_on<'a>(
+/// Adds frames to the queues of links.
+pub(crate) fn enqueue<'a>(
     run: Cow<'_, [u8]>,
     frame: usize,
-    outs: impl Iterator<Item = &'a mut Out>,
+    outs: impl Iterator<Item = &'a mut OutQueue>,
 ) {
-    if frame >= SHARED {
+    if frame >= SHARED_FRAME_BYTES {
         let shared = Arc::new(run.into_owned());
         outs.for_each(|out| out.share(&shared));
     } else {
@@ -118,15 +118,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_counted() {
-        let mut out = Out::default();
+    fn queue_counts_the_waiting_bytes() {
+        let mut out = OutQueue::default();
         out.copy(&[1; 10]);
-        out.share(&Arc::new(vec![2; FULL]));
+        out.share(&Arc::new(vec![2; MAX_QUEUED_BYTES]));
         assert!(out.is_full());
         assert_eq!((out.queue.len(), out.tail.len()), (2, 0));
         out.wrote(10);
         assert_eq!((out.queue.len(), out.tail.capacity()), (1, 10));
-        out.wrote(FULL);
+        out.wrote(MAX_QUEUED_BYTES);
         assert_eq!((out.bytes, out.is_full()), (0, false));
     }
 }

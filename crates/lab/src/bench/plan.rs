@@ -1,38 +1,39 @@
-//! What to measure, checked.
+//! The plan of a measurement, with its options checked.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::stamp::STAMP;
+use super::stamp::STAMP_BYTES;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
-/// Messages in flight, all publishers together, if nobody says otherwise.
-const IN_FLIGHT: u64 = 32_768;
-/// Bytes of payload in flight, all publishers together, if nobody says otherwise.
-const BYTES_IN_FLIGHT: u64 = 8 * 1024 * 1024;
+/// Default number of messages in flight, all publishers together.
+const DEFAULT_IN_FLIGHT: u64 = 32_768;
+/// Default bytes of payload in flight, all publishers together.
+const DEFAULT_BYTES_IN_FLIGHT: u64 = 8 * 1024 * 1024;
 
-/// How publishers set their pace.
+/// How fast publishers publish.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Pace {
-    /// Each publisher has so many messages outstanding: the most that goes.
+    /// As fast as possible, with this many messages of each publisher in flight.
     Window(u64),
-    /// So many messages a second, all publishers together, whatever becomes of them.
+    /// This many messages a second, all publishers together, whether or not earlier ones have
+    /// arrived.
     Rate(f64),
 }
 
 /// When publishing ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// After so many messages, all publishers together.
+    /// After this many messages, all publishers together.
     Messages(u64),
-    /// After so long.
+    /// After this time.
     Time(Duration),
 }
 
-/// What the network is compared with.
+/// The ceiling with which the network is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Ceiling {
+pub(crate) enum CeilingKind {
     /// A relay tree over the TLS of the links
     Tls,
     /// A relay tree over plain TCP
@@ -55,10 +56,10 @@ pub(crate) struct Plan {
     pub(crate) settle: Duration,
     /// Nothing is published.
     pub(crate) idle: bool,
-    pub(crate) ceiling: Ceiling,
+    pub(crate) ceiling: CeilingKind,
 }
 
-/// The part of a [`Plan`] that the command line leaves open.
+/// The options of a measurement, from which a [`Plan`] is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Options {
     pub(crate) nodes: usize,
@@ -72,11 +73,11 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     pub(crate) settle: Duration,
     pub(crate) idle: bool,
-    pub(crate) ceiling: Ceiling,
+    pub(crate) ceiling: CeilingKind,
 }
 
 impl Plan {
-    /// Completes the options, or says what is wrong with them.
+    /// Completes the options, or reports what is wrong with them.
     pub(crate) fn new(options: &Options) -> Outcome<Plan> {
         let wrong = |what: String| Err(Failure::new(Exit::Usage, what));
         let Options { nodes, payload, .. } = *options;
@@ -84,9 +85,9 @@ impl Plan {
         if publishers > nodes {
             return wrong(format!("{publishers} publishers are more than the {nodes} nodes"));
         }
-        if payload < STAMP {
+        if payload < STAMP_BYTES {
             return wrong(format!(
-                "a payload of {payload} B is too short: it carries {STAMP} B by which a delivery \
+                "a payload of {payload} B is too short: it carries {STAMP_BYTES} B by which a delivery \
                  is checked and timed"
             ));
         }
@@ -115,27 +116,27 @@ impl Plan {
             warmup: options.warmup,
             settle: options.settle,
             idle: options.idle,
-            ceiling: if options.idle { Ceiling::None } else { options.ceiling },
+            ceiling: if options.idle { CeilingKind::None } else { options.ceiling },
         })
     }
 
-    /// The node of a publisher: they are spread evenly.
-    pub(crate) fn home(&self, publisher: usize) -> usize {
+    /// The node of a publisher. Publishers are spread evenly over the nodes.
+    pub(crate) fn node_of(&self, publisher: usize) -> usize {
         publisher * self.nodes / self.publishers
     }
 
-    /// Deliveries that so many messages are to have: one at each node but the publisher's.
+    /// The deliveries of a number of messages: one at each node except the publisher's.
     pub(crate) const fn deliveries(&self, messages: u64) -> u64 {
         messages * (self.nodes as u64).saturating_sub(1)
     }
 
-    /// The same for a warm-up.
+    /// The plan of the warm-up.
     pub(crate) fn warming_up(&self) -> Plan {
         Plan { length: Length::Time(self.warmup), ..self.clone() }
     }
 
-    /// One in so many messages is followed to its last delivery: all at a set rate, where delays
-    /// are what is asked for, and a sample where it would cost what is asked for.
+    /// One of this many messages is tracked to its last delivery: all at a set rate, where delays
+    /// are measured, and a sample otherwise, because tracking would slow the measured throughput.
     pub(crate) const fn one_in(&self) -> u64 {
         match self.pace {
             Pace::Rate(_) => 1,
@@ -143,7 +144,7 @@ impl Plan {
         }
     }
 
-    /// Messages in all; `None` if it is a matter of time.
+    /// The number of messages; `None` if time limits the run.
     pub(crate) const fn messages(&self) -> Option<u64> {
         match self.length {
             Length::Messages(messages) => Some(messages),
@@ -151,7 +152,7 @@ impl Plan {
         }
     }
 
-    /// How long to publish, if that is not a matter of messages.
+    /// How long to publish; zero if a number of messages limits the run.
     pub(crate) const fn time(&self) -> Duration {
         match self.length {
             Length::Messages(_) => Duration::ZERO,
@@ -159,7 +160,7 @@ impl Plan {
         }
     }
 
-    /// Messages that a publisher is to publish; `None` if it is a matter of time.
+    /// The number of messages of one publisher; `None` if time limits the run.
     pub(crate) fn share(&self, publisher: usize) -> Option<u64> {
         let all = self.messages()?;
         let publishers = self.publishers as u64;
@@ -167,9 +168,9 @@ impl Plan {
     }
 }
 
-/// The window of each publisher, if nobody says otherwise.
+/// The default window of each publisher.
 fn default_window(payload: usize, publishers: usize) -> u64 {
-    let all = IN_FLIGHT.min(BYTES_IN_FLIGHT / payload.max(1) as u64);
+    let all = DEFAULT_IN_FLIGHT.min(DEFAULT_BYTES_IN_FLIGHT / payload.max(1) as u64);
     (all / publishers.max(1) as u64).max(1)
 }
 
@@ -190,7 +191,7 @@ mod tests {
             warmup: Duration::ZERO,
             settle: Duration::ZERO,
             idle: false,
-            ceiling: Ceiling::Tls,
+            ceiling: CeilingKind::Tls,
         }
     }
 
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn impossible_plans_are_refused() {
         assert!(refused(Options { publishers: Some(17), ..options() }).contains("17 publishers"));
         assert!(refused(Options { payload: 8, ..options() }).contains("24 B"));
         assert!(refused(Options { time: Duration::ZERO, ..options() }).contains("--for"));
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn publishers_are_spread_and_share_the_messages() {
         let plan = Plan::new(&Options { messages: Some(10), ..options() }).unwrap();
-        let homes: Vec<usize> = (0..4).map(|p| plan.home(p)).collect();
+        let homes: Vec<usize> = (0..4).map(|p| plan.node_of(p)).collect();
         assert_eq!(homes, [0, 4, 8, 12]);
         let shares: Vec<u64> = (0..4).filter_map(|p| plan.share(p)).collect();
         assert_eq!(shares, [3, 3, 2, 2]);
@@ -232,7 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_network_is_compared_with_nothing() {
-        assert_eq!(Plan::new(&Options { idle: true, ..options() }).unwrap().ceiling, Ceiling::None);
+    fn idle_network_has_no_ceiling() {
+        assert_eq!(
+            Plan::new(&Options { idle: true, ..options() }).unwrap().ceiling,
+            CeilingKind::None
+        );
     }
 }

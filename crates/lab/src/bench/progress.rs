@@ -1,4 +1,4 @@
-//! What a measurement prints while it goes on: one line that is redrawn, on a terminal only.
+//! The progress of a measurement: one line that is redrawn, on a terminal only.
 
 use std::time::Duration;
 

@@ -1,50 +1,50 @@
-//! One node of the ceiling: it writes what it reads on to its other links, and that is all.
+//! One node of the ceiling: it writes the frames that it reads to its other links, and does nothing
+//! else.
 //!
-//! Everything a good program would do for speed is done, as this is what others are measured by:
-//! one task per node, large reads, frames passed on without a look into them, all that one pass
-//! brought written in one go, a large frame shared by all links it goes out on, and no copy at all
-//! where nothing is passed on.
+//! It does everything that a good program would do for speed, because the network is compared with
+//! it: one task per node, large reads, frames forwarded without parsing, all frames of one pass
+//! written at once, a large frame shared by all its links, and no copy at a leaf.
 
 use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::delays::Seen;
-use super::out_queue::{Out, PREFIX, Stream, pass_on};
+use super::delays::NodeDelays;
+use super::out_queue::{LENGTH_PREFIX, OutQueue, Stream, enqueue};
+use super::relay_publisher::RelayPublisher;
 use super::source::Phase;
 use super::stamp::Stamp;
-use super::tap::Tap;
 
-/// Pieces read from one link before the others get their turn.
-const PIECES: usize = 16;
-/// Passes over all links before other nodes get their turn.
-const PASSES: usize = 8;
+/// Reads from one link before the next link is read.
+const MAX_READS: usize = 16;
+/// Passes over all links before other nodes run.
+const MAX_PASSES: usize = 8;
 
-/// Cuts what comes from a link into frames, which all have one length.
+/// Splits the bytes of a link into frames, which all have the same length.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub(crate) struct FrameSplitter {
     frame: usize,
-    /// The beginning of a frame whose end is still to come.
+    /// The beginning of a frame whose end has not arrived yet.
     partial: Vec<u8>,
-    /// Its length, also where its bytes are not kept.
+    /// The length of that beginning, also if its bytes are not kept.
     have: usize,
 }
 
-impl Cutter {
+impl FrameSplitter {
     pub(crate) fn new(frame: usize) -> Self {
-        Cutter { frame, partial: Vec::new(), have: 0 }
+        FrameSplitter { frame, partial: Vec::new(), have: 0 }
     }
 
-    /// Only counts the frames that end in this piece.
+    /// Counts the frames that end in this piece.
     pub(crate) fn count(&mut self, piece: &[u8]) -> u64 {
         let bytes = self.have + piece.len();
         self.have = bytes % self.frame;
         (bytes / self.frame) as u64
     }
 
-    /// Hands out the frames that end in this piece, in runs of whole frames, and counts them.
-    pub(crate) fn cut<'a>(
+    /// Passes on the frames that end in this piece, in runs of whole frames, and counts them.
+    pub(crate) fn split<'a>(
         &mut self,
         mut piece: &'a [u8],
         mut to: impl FnMut(Cow<'a, [u8]>),
@@ -77,8 +77,8 @@ impl Cutter {
 #[derive(Debug)]
 struct Link<S> {
     stream: S,
-    cutter: Cutter,
-    out: Out,
+    splitter: FrameSplitter,
+    out: OutQueue,
 }
 
 /// One node.
@@ -88,12 +88,12 @@ pub(crate) struct Relay<S> {
     frame: usize,
     links: Vec<Link<S>>,
     /// Delays, if they are measured.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) delays: Option<NodeDelays>,
 }
 
 impl<S: Stream> Relay<S> {
     pub(crate) fn new(node: usize, payload: usize) -> Self {
-        Relay { node, frame: PREFIX + payload, links: Vec::new(), seen: None }
+        Relay { node, frame: LENGTH_PREFIX + payload, links: Vec::new(), delays: None }
     }
 
     pub(crate) const fn node(&self) -> usize {
@@ -101,16 +101,19 @@ impl<S: Stream> Relay<S> {
     }
 
     pub(crate) fn link(&mut self, stream: S) {
-        let cutter = Cutter::new(self.frame);
-        self.links.push(Link { stream, cutter, out: Out::default() });
+        let splitter = FrameSplitter::new(self.frame);
+        self.links.push(Link { stream, splitter, out: OutQueue::default() });
     }
 
-    /// Relays, and publishes if it has something to publish. Ends only with an error; it may be
-    /// dropped at any time.
-    pub(crate) async fn run(&mut self, phase: &Phase, tap: &mut Option<Tap>) -> io::Result<()> {
+    /// Relays frames, and publishes if there is a publisher. Ends only with an error. Cancel safe.
+    pub(crate) async fn run(
+        &mut self,
+        phase: &Phase,
+        relay_publisher: &mut Option<RelayPublisher>,
+    ) -> io::Result<()> {
         std::future::poll_fn(|cx| {
-            for _ in 0..PASSES {
-                if !self.pass(phase, tap, cx)? {
+            for _ in 0..MAX_PASSES {
+                if !self.pass(phase, relay_publisher, cx)? {
                     return Poll::Pending;
                 }
             }
@@ -120,18 +123,23 @@ impl<S: Stream> Relay<S> {
         .await
     }
 
-    /// Does everything that can be done once. Says whether anything could.
+    /// Publishes, reads and writes once. Says whether there was any progress.
     fn pass(
         &mut self,
         phase: &Phase,
-        tap: &mut Option<Tap>,
+        relay_publisher: &mut Option<RelayPublisher>,
         cx: &mut Context<'_>,
     ) -> io::Result<bool> {
         let mut moved = false;
-        if let Some(tap) = tap
+        if let Some(relay_publisher) = relay_publisher
             && !self.links.iter().any(|l| l.out.is_full())
         {
-            moved |= tap.pour(self.node, phase, self.links.iter_mut().map(|l| &mut l.out), cx);
+            moved |= relay_publisher.publish(
+                self.node,
+                phase,
+                self.links.iter_mut().map(|l| &mut l.out),
+                cx,
+            );
         }
         for link in 0..self.links.len() {
             moved |= self.read(link, phase, cx)?;
@@ -142,14 +150,14 @@ impl<S: Stream> Relay<S> {
         Ok(moved)
     }
 
-    /// Reads from one link, and passes on to the others.
+    /// Reads from one link, and queues the frames on the others.
     fn read(&mut self, from: usize, phase: &Phase, cx: &mut Context<'_>) -> io::Result<bool> {
         let (before, rest) = self.links.split_at_mut(from);
         let Some((link, after)) = rest.split_first_mut() else { return Ok(false) };
         let passes_on = !(before.is_empty() && after.is_empty());
         let mut frames = 0;
         let mut moved = false;
-        for _ in 0..PIECES {
+        for _ in 0..MAX_READS {
             if before.iter().chain(&*after).any(|l| l.out.is_full()) {
                 break;
             }
@@ -159,31 +167,31 @@ impl<S: Stream> Relay<S> {
             }
             moved = true;
             let read = piece.len();
-            frames += if passes_on || self.seen.is_some() {
-                link.cutter.cut(piece, |run| {
-                    if let Some(seen) = &mut self.seen {
-                        time(&run, self.frame, phase, seen);
+            frames += if passes_on || self.delays.is_some() {
+                link.splitter.split(piece, |run| {
+                    if let Some(delays) = &mut self.delays {
+                        time(&run, self.frame, phase, delays);
                     }
                     let others = before.iter_mut().chain(after.iter_mut());
-                    pass_on(run, self.frame, others.map(|l| &mut l.out));
+                    enqueue(run, self.frame, others.map(|l| &mut l.out));
                 })
             } else {
-                link.cutter.count(piece)
+                link.splitter.count(piece)
             };
             Pin::new(&mut link.stream).consume(read);
         }
         if frames > 0 {
-            phase.board.got(self.node, 0, frames);
+            phase.scoreboard.record_received(self.node, 0, frames);
         }
         Ok(moved)
     }
 }
 
-fn time(run: &[u8], frame: usize, phase: &Phase, seen: &mut Seen) {
+fn time(run: &[u8], frame: usize, phase: &Phase, delays: &mut NodeDelays) {
     let now = phase.clock.now();
-    for payload in run.chunks_exact(frame).filter_map(|f| f.get(PREFIX..)) {
+    for payload in run.chunks_exact(frame).filter_map(|f| f.get(LENGTH_PREFIX..)) {
         if let Some(stamp) = Stamp::read(payload) {
-            phase.ways.arrived(&stamp, now, seen);
+            phase.tracker.record_arrival(&stamp, now, delays);
         }
     }
 }
@@ -193,13 +201,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_cut_wherever_the_pieces_end() {
+    fn splitter_finds_all_frames_however_the_bytes_are_split() {
         let bytes: Vec<u8> = (0..100).collect();
         for size in 1..30 {
-            let (mut cutter, mut counter) = (Cutter::new(10), Cutter::new(10));
+            let (mut splitter, mut counter) = (FrameSplitter::new(10), FrameSplitter::new(10));
             let (mut frames, mut counted, mut got) = (0, 0, Vec::new());
             for piece in bytes.chunks(size) {
-                frames += cutter.cut(piece, |run| {
+                frames += splitter.split(piece, |run| {
                     assert!(run.len().is_multiple_of(10));
                     got.extend_from_slice(&run);
                 });

@@ -1,4 +1,4 @@
-//! The figures of a measurement for people, and whether they are as they should be.
+//! The figures of a measurement as text, and its faults.
 
 use std::fmt::Write as _;
 
@@ -10,30 +10,39 @@ use super::numbers::{float, grouped};
 use rumormill_terminal::out::Paint;
 
 impl Figures {
-    /// What is wrong: nothing, if all was delivered, once and in order, and nobody got lost.
+    /// The faults of the measurement. There are none if every message was delivered once and in
+    /// order, and all nodes are alive.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let (wrongs, nodes) = (&self.wrongs, self.setup.nodes as u64);
+        let (delivery_errors, nodes) = (&self.delivery_errors, self.setup.nodes as u64);
         let missing = self.speed.deliveries_expected.saturating_sub(self.speed.deliveries);
-        let dead = nodes.saturating_sub(u64::from(wrongs.alive_min));
+        let dead = nodes.saturating_sub(u64::from(delivery_errors.alive_min));
         let mut faults: Vec<String> = [
             (missing, "deliveries are missing"),
-            (wrongs.order_violations, "deliveries came after a later message of the publisher"),
-            (wrongs.duplicates_delivered, "deliveries were repeated"),
-            (wrongs.lost_by_subscribers, "deliveries were lost to subscribers that were slow"),
-            (wrongs.foreign, "deliveries are of nothing that was published"),
-            (dead, "nodes are not taken to be alive by a node"),
+            (
+                delivery_errors.order_violations,
+                "deliveries came after a later message of the publisher",
+            ),
+            (delivery_errors.duplicates_delivered, "deliveries were repeated"),
+            (
+                delivery_errors.lost_by_subscribers,
+                "deliveries were lost to subscribers that were slow",
+            ),
+            (delivery_errors.foreign, "deliveries match no published message"),
+            (dead, "nodes are not alive in the view of a node"),
         ]
         .into_iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, what)| format!("{} {what}", grouped(float(n))))
         .collect();
         if self.ceiling.ceiling_delivered_fraction.is_some_and(|f| f < 1.0) {
-            faults.push("the ceiling has not delivered everything, and is none".to_owned());
+            faults.push(
+                "the ceiling has not delivered every message, so it cannot be compared".to_owned(),
+            );
         }
         faults
     }
 
-    /// For people.
+    /// The figures as text.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let mut t = String::new();
         let idle = self.setup.idle;
@@ -53,8 +62,8 @@ impl Figures {
         }
         let verdict = match (faults.is_empty(), idle) {
             (true, false) => paint.green("everything arrived everywhere, once and in order"),
-            (true, true) => paint.green("nothing was published, and nobody got lost"),
-            (false, _) => paint.red("something is wrong"),
+            (true, true) => paint.green("nothing was published, and all nodes are alive"),
+            (false, _) => paint.red("the measurement has faults"),
         };
         let _ = writeln!(t, "{verdict}");
         t
@@ -94,19 +103,19 @@ impl Figures {
             grouped(float(s.deliveries)),
             grouped(float(s.deliveries_expected)),
         );
-        // At a set rate both are as fast as they were told to be.
+        // At a set rate, the network and the ceiling deliver at that rate.
         if self.setup.rate.is_some() {
             return;
         }
         let c = &self.ceiling;
-        if let (Some(kind), Some(height), Some(ratio)) =
+        if let (Some(kind), Some(rate), Some(ratio)) =
             (c.ceiling, c.ceiling_deliveries_per_second, c.ceiling_ratio)
         {
             let _ = writeln!(
                 t,
                 "  ceiling     {} deliveries/s in a fixed tree over {}; the network reaches {:.1} \
                  % of it",
-                grouped(height),
+                grouped(rate),
                 kind.to_uppercase(),
                 ratio * 100.0
             );

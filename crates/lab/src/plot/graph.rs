@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_analysis::Graph;
 
-/// The graph of these nodes, and those that pairs name, by their ids.
+/// The graph of these nodes and of those that the pairs name, by their ids.
 pub(super) fn graph(
     nodes: impl Iterator<Item = String>,
     pairs: &BTreeSet<(String, String)>,

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// What a picture shows.
+/// The content of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Degrees,

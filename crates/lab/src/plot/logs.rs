@@ -1,8 +1,9 @@
-//! A directory of logs: what it says of degrees and of links.
+//! Degrees and links from a directory of logs.
 //!
 //! Degrees are in the degree logs of the seeds. Links are in the logs of the peers, as events: a
-//! neighbour came, or went. The last word on each counts. Logs are appended to: what is of a network
-//! before the last one, which began when the seeds began with new keys, does not count.
+//! neighbour was added or removed. The last line about each counts. Logs are appended to, so a
+//! directory may have lines of earlier networks, which are ignored: a network begins when its seeds
+//! begin with new keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,25 +16,25 @@ use rumormill_terminal::escape;
 use super::graph::graph;
 use rumormill_launch::log_dir::{self, PEERS, SEEDS};
 
-/// What the logs say.
+/// The content of a directory of logs.
 #[derive(Debug, Default)]
 pub(crate) struct LogDir {
     name: String,
-    /// By the first characters of the id: when it was told, and the degree.
+    /// The last logged degree and its time, by the first characters of the id.
     degrees: BTreeMap<String, (String, u64)>,
-    /// Whether a member was there when it was last spoken of: dead or left if not.
+    /// Whether a member was alive in the last line about it, and the time of that line.
     present: BTreeMap<String, (String, bool)>,
-    /// By the stem of a peer's log: the neighbours it told, and whether each was still there.
+    /// The neighbours that a peer logged, and whether each was still one, by the stem of its log.
     links: BTreeMap<String, BTreeMap<String, bool>>,
-    /// The id behind a name, as others tell it.
+    /// The id of a name, from the logs of other peers.
     ids: BTreeMap<String, String>,
-    /// The same by its own word, when it last began.
+    /// The id of a peer, from the last start in its own log.
     own: BTreeMap<String, String>,
-    /// Peers whose name another one has taken since.
+    /// Peers whose name a later peer has.
     replaced: BTreeSet<String>,
-    /// When each was last spoken of, or spoke itself, by id.
-    heard: BTreeMap<String, String>,
-    /// By the stem of a seed's log: its id, since when it has had that one, and when it last said anything.
+    /// The time of the last line by or about each peer, by id.
+    last_seen: BTreeMap<String, String>,
+    /// The identity of each seed, by the stem of its log.
     seeds: BTreeMap<String, SeedLog>,
     /// Time of the last line that counts.
     last: String,
@@ -42,14 +43,16 @@ pub(crate) struct LogDir {
 #[derive(Debug, Default)]
 struct SeedLog {
     id: String,
+    /// The first line with this id.
     since: String,
+    /// The last line.
     last: String,
 }
 
 /// Length of a time in a log, as in `2026-02-26T19:39:24.123Z`.
-const STAMP: usize = 24;
-/// Characters of an id in lines for people.
-const SHORT: usize = 8;
+const TIME_LENGTH: usize = 24;
+/// Length of a short id in a log.
+const SHORT_ID_ID: usize = 8;
 
 impl LogDir {
     pub(super) fn read(dir: &Path) -> Result<Self, String> {
@@ -84,20 +87,20 @@ impl LogDir {
     fn degree_line(&mut self, line: &str) {
         let Some((time, rest)) = stamped(line) else { return };
         let Some((id, degree)) = rest.split_once("=>") else { return };
-        let (Some(id), Ok(degree)) = (id.get(..SHORT), degree.trim().parse()) else { return };
+        let (Some(id), Ok(degree)) = (id.get(..SHORT_ID), degree.trim().parse()) else { return };
         let kept = self.degrees.entry(id.to_owned()).or_default();
-        // Several seeds tell the same; the files of one are read oldest first.
+        // Several seeds log the same; the files of one seed are read oldest first.
         if time >= kept.0.as_str() {
             *kept = (time.to_owned(), degree);
         }
-        self.heard_of(id, time);
-        self.spoken(time);
+        self.mark_seen(id, time);
+        self.update_last(time);
     }
 
     fn seed_line(&mut self, stem: &str, line: &str) {
         let Some((time, text)) = event(line) else { return };
-        let began = begins(text);
-        if let Some(id) = began {
+        let started = started_id(text);
+        if let Some(id) = started {
             let kept = self.seeds.entry(stem.to_owned()).or_default();
             if kept.id != id {
                 (kept.id, kept.since) = (id.to_owned(), time.to_owned());
@@ -108,64 +111,64 @@ impl LogDir {
         }
         if let Some(rest) = text.strip_prefix("removed ") {
             if let Some((_, id)) = first_id(rest) {
-                self.present(id, time, false);
+                self.record_presence(id, time, false);
             }
         } else if let Some(rest) =
             text.strip_prefix("registered ").or_else(|| text.strip_prefix("updated "))
             && let Some((_, id)) = first_id(rest)
         {
-            self.present(id, time, true);
+            self.record_presence(id, time, true);
         }
     }
 
     fn peer_line(&mut self, stem: &str, line: &str, told: &mut BTreeMap<String, bool>) {
         let Some((time, text)) = event(line) else { return };
-        if let Some(id) = begins(text) {
-            // What it told in its life before is over.
+        if let Some(id) = started_id(text) {
+            // The links of the earlier process have ended.
             told.clear();
             let before = self.own.insert(stem.to_owned(), id.to_owned());
             self.replaced.extend(before.filter(|before| before != id));
             self.replaced.remove(id);
-            self.heard_of(id, time);
+            self.mark_seen(id, time);
             return;
         }
         if let Some(own) = self.own.get(stem).cloned() {
-            self.heard_of(&own, time);
+            self.mark_seen(&own, time);
         }
         let Some((name, id)) = first_id(text) else { return };
-        let after = text.get(name.len() + SHORT + 4..).unwrap_or_default();
+        let after = text.get(name.len() + SHORT_ID + 4..).unwrap_or_default();
         if after.starts_with("is a neighbour now") {
             told.insert(id.to_owned(), true);
         } else if after.starts_with("is no neighbour any more") {
             told.insert(id.to_owned(), false);
         } else if after.starts_with("is dead") || after.starts_with("left the network") {
-            self.present(id, time, false);
+            self.record_presence(id, time, false);
         } else if after.starts_with("is in the network") {
-            self.present(id, time, true);
+            self.record_presence(id, time, true);
         } else {
             return;
         }
         self.ids.insert(log_dir::stem(name), id.to_owned());
-        self.heard_of(id, time);
-        self.spoken(time);
+        self.mark_seen(id, time);
+        self.update_last(time);
     }
 
-    fn heard_of(&mut self, id: &str, time: &str) {
-        let kept = self.heard.entry(id.to_owned()).or_default();
+    fn mark_seen(&mut self, id: &str, time: &str) {
+        let kept = self.last_seen.entry(id.to_owned()).or_default();
         if time > kept.as_str() {
             time.clone_into(kept);
         }
     }
 
-    fn present(&mut self, id: &str, time: &str, present: bool) {
+    fn record_presence(&mut self, id: &str, time: &str, present: bool) {
         let kept = self.present.entry(id.to_owned()).or_default();
         if time >= kept.0.as_str() {
             *kept = (time.to_owned(), present);
         }
-        self.heard_of(id, time);
+        self.mark_seen(id, time);
     }
 
-    fn spoken(&mut self, time: &str) {
+    fn update_last(&mut self, time: &str) {
         if time > self.last.as_str() {
             time.clone_into(&mut self.last);
         }
@@ -174,16 +177,17 @@ impl LogDir {
     fn is_gone(&self, id: &str) -> bool {
         self.replaced.contains(id)
             || self.present.get(id).is_some_and(|(_, present)| !present)
-            || self.is_of_the_past(id)
+            || self.is_of_earlier_network(id)
     }
 
-    /// Whether nothing was heard of it since the seeds have their keys.
-    fn is_of_the_past(&self, id: &str) -> bool {
-        // A seed that has said nothing since another one got its key is of the past itself.
+    /// Whether the last line about a peer is older than the keys of the seeds.
+    fn is_of_earlier_network(&self, id: &str) -> bool {
+        // A seed whose last line is older than the key of another seed belongs to an earlier
+        // network.
         let newest = self.seeds.values().map(|s| &s.since).max();
         let present = self.seeds.values().filter(|s| Some(&s.last) >= newest);
         let since = present.map(|s| &s.since).min();
-        since.is_some_and(|since| self.heard.get(id).is_some_and(|heard| heard < since))
+        since.is_some_and(|since| self.last_seen.get(id).is_some_and(|heard| heard < since))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -191,22 +195,22 @@ impl LogDir {
     }
 
     pub(super) fn describe(&self) -> String {
-        let left = self.present.iter().filter(|(id, p)| !p.1 && !self.is_of_the_past(id));
+        let left = self.present.iter().filter(|(id, p)| !p.1 && !self.is_of_earlier_network(id));
         let gone = left.count();
         let gone = if gone > 0 { format!(", without {gone} dead or left") } else { String::new() };
         format!("logs in {}, state at {}{gone}", self.name, self.last)
     }
 
-    /// The last degree of each peer that is still there; none if no seed logged degrees.
+    /// The last degree of each living peer; `None` if no seed logged degrees.
     pub(super) fn degrees(&self) -> Option<Histogram> {
         let there = self.degrees.iter().filter(|(id, _)| !self.is_gone(id));
         (!self.degrees.is_empty()).then(|| there.map(|(_, d)| d.1).collect())
     }
 
-    /// Who was linked with whom at the end; none if no peer logged it. A link that one end says is
-    /// gone is gone.
+    /// The links at the end; `None` if no peer logged any. A link counts only if neither end logged
+    /// its removal.
     pub(super) fn graph(&self) -> Result<Option<Graph>, String> {
-        // A peer nobody speaks of has no links, and goes by its name.
+        // A peer without a known id is identified by its name.
         let id = |stem: &str| {
             let known = self.own.get(stem).or_else(|| self.ids.get(stem));
             known.cloned().unwrap_or_else(|| stem.to_owned())
@@ -239,7 +243,7 @@ impl LogDir {
 
 /// The time of a line, and what follows it.
 fn stamped(line: &str) -> Option<(&str, &str)> {
-    let (time, rest) = line.split_at_checked(STAMP)?;
+    let (time, rest) = line.split_at_checked(TIME_LENGTH)?;
     time.ends_with('Z').then(|| (time, rest.trim_start()))
 }
 
@@ -250,24 +254,23 @@ fn event(line: &str) -> Option<(&str, &str)> {
     Some((time, text.trim_start()))
 }
 
-/// The id of a node that says that it begins.
-fn begins(text: &str) -> Option<&str> {
+/// The id of a node, if the line logs its start.
+fn started_id(text: &str) -> Option<&str> {
     let (name, id) = first_id(text)?;
-    text.get(name.len() + SHORT + 4..)?.starts_with("begins as a ").then_some(id)
+    text.get(name.len() + SHORT_ID + 4..)?.starts_with("begins as a ").then_some(id)
 }
 
-/// A name and an id at the start of a text: `peer-03 (ffe4e743) …`. The name may have brackets of
-/// its own.
+/// A name and an id at the start of a text: `peer-03 (ffe4e743) …`. The name may contain brackets.
 fn first_id(text: &str) -> Option<(&str, &str)> {
     text.match_indices(" (").find_map(|(at, _)| {
-        let id = text.get(at + 2..at + 2 + SHORT)?;
+        let id = text.get(at + 2..at + 2 + SHORT_ID)?;
         let hex = id.chars().all(|c| c.is_ascii_hexdigit());
-        (hex && text[at + 2 + SHORT..].starts_with(')')).then(|| (&text[..at], id))
+        (hex && text[at + 2 + SHORT_ID..].starts_with(')')).then(|| (&text[..at], id))
     })
 }
 
-/// The log files of a directory with their stems, each log's oldest file first. None if there is no
-/// such directory.
+/// The log files of a directory with their stems, the oldest file of each log first. Empty if there
+/// is no such directory.
 fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let cannot = |e: std::io::Error| {
         format!("cannot read {}: {e}", escape::text(&dir.display().to_string()))
@@ -282,7 +285,7 @@ fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some((stem, age)) = name.split_once(".log") else { continue };
-        // What was rotated away has a number at its end: the higher, the older.
+        // A rotated file has a number at its end, which is higher for older files.
         let age = age.strip_prefix('.').map_or(Some(0), |n| n.parse::<u32>().ok());
         if let Some(age) = age {
             out.push((stem.to_owned(), std::cmp::Reverse(age), path));

@@ -1,4 +1,4 @@
-//! Where the data of pictures come from: a simulation report, logs, or the running network.
+//! `rumor-lab plot`: pictures from a simulation report, from logs, or of the running network.
 
 pub(crate) mod args;
 mod graph;
@@ -20,12 +20,12 @@ use network::Network;
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 use rumormill_terminal::{escape, out};
 
-/// Most bytes of a report: beyond, something else was named by mistake.
-const MAX_REPORT: u64 = 1024 * 1024 * 1024;
+/// Largest report, in bytes: a larger file is not a report.
+const MAX_REPORT_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Draws the picture that the command line asks for, and writes it to a file.
 pub(crate) async fn run(args: PlotArgs) -> Outcome {
-    // A wrong file name is reported before any data is read.
+    // A wrong file name is an error before any data is read.
     let format = Format::of(&args.output).or_exit(Exit::Usage)?;
     let source =
         Source::open(&args.from, args.kind, args.node.as_deref(), args.run_dir.run_dir.as_deref())
@@ -51,19 +51,19 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
     })
 }
 
-/// Where the data come from.
+/// The source of the data.
 #[derive(Debug)]
 enum Source {
-    /// A report, and what it is called in messages.
+    /// The name of a report in messages, and the report.
     Report(String, Box<Report>),
-    /// Logs.
+    /// A directory of logs.
     Logs(LogDir),
     /// The running network.
     Running(Network),
 }
 
 impl Source {
-    /// Finds and reads what `kind` takes.
+    /// Reads the data that a kind of picture needs.
     async fn open(
         from: &Path,
         kind: Kind,
@@ -93,7 +93,7 @@ impl Source {
         report(name, &json)
     }
 
-    /// What it is, for the line below the title.
+    /// The description of the source, for the line below the title.
     fn describe(&self) -> String {
         match self {
             Source::Report(_, report) => report.source(),
@@ -134,15 +134,15 @@ impl Source {
         }
     }
 
-    /// Why a picture cannot be had from here, and where it can.
-    fn lacks(&self, kind: Kind) -> String {
+    /// The error that the source has no data for a picture, with the sources that have it.
+    fn missing_data(&self, kind: Kind) -> String {
         let kind = kind.name();
         match self {
             Source::Report(name, _) => {
                 let why = if matches!(kind, "propagation" | "latency") {
-                    "the run published no messages; a run that does has it"
+                    "the run published no messages; a run with messages has it"
                 } else {
-                    "its graph was too large to be listed, or not asked for; a smaller run has it"
+                    "its graph was too large to be listed, or not requested; a smaller run has it"
                 };
                 format!("{name} has no data for {kind}: {why}, and a running network")
             }
@@ -166,13 +166,13 @@ impl Source {
 fn read(input: impl io::Read, name: &str) -> Result<String, String> {
     let mut text = String::new();
     let cannot = |e: io::Error| format!("cannot read {name}: {e}");
-    input.take(MAX_REPORT).read_to_string(&mut text).map_err(cannot)?;
+    input.take(MAX_REPORT_BYTES).read_to_string(&mut text).map_err(cannot)?;
     Ok(text)
 }
 
 fn report(name: String, json: &str) -> Outcome<Source> {
     if json.trim().is_empty() {
-        let error = format!("{name} is empty: there is no report in it");
+        let error = format!("{name} is empty: it has no report");
         return Err(Failure::new(Exit::Failed, error));
     }
     match Report::read(json) {
@@ -181,10 +181,10 @@ fn report(name: String, json: &str) -> Outcome<Source> {
     }
 }
 
-/// Draws.
+/// Draws the picture.
 fn picture(source: &Source, kind: Kind, look: &Look) -> Outcome<Picture> {
     let failed = |e: String| Failure::new(Exit::Failed, e);
-    let lacking = || failed(source.lacks(kind));
+    let lacking = || failed(source.missing_data(kind));
     let drawn = match kind {
         Kind::Degrees => {
             let degrees = source.degrees().map_err(failed)?.ok_or_else(lacking)?;

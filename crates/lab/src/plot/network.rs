@@ -1,4 +1,4 @@
-//! The network that runs here: what its nodes say over their control API.
+//! The network that runs on this machine, through the control API of its nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,18 +14,18 @@ use super::kind::Kind;
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 use rumormill_terminal::running::choose;
 
-/// Nodes asked at the same time.
-const AT_ONCE: usize = 32;
-/// Messages that each peer is asked for, newest first.
-const MESSAGES: usize = 100_000;
+/// Nodes that are asked at the same time.
+const MAX_REQUESTS: usize = 32;
+/// Most messages that each peer is asked for, newest first.
+const MAX_MESSAGES: usize = 100_000;
 /// Points of the curve of shares over time.
-const POINTS: usize = 1000;
+const CURVE_POINTS: usize = 1000;
 
-/// What the nodes said; only what the picture takes was asked.
+/// The answers of the nodes. Only the data that the picture needs is requested.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    /// Whose word on the members it is.
-    told_by: String,
+    /// The name of the node whose members are used.
+    source: String,
     members: Vec<MemberLine>,
     neighbours: BTreeMap<String, Vec<NeighbourLine>>,
     messages: BTreeMap<String, Vec<MessageLine>>,
@@ -33,7 +33,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Asks for what `kind` takes.
+    /// Requests the data that a kind of picture needs.
     pub(super) async fn ask(
         kind: Kind,
         node: Option<&str>,
@@ -45,13 +45,13 @@ impl Network {
             Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
         };
         let seed = nodes.iter().find(|n| n.role == "seed").or_else(|| nodes.first());
-        let teller = match (node, seed) {
+        let source = match (node, seed) {
             (None, Some(seed)) => seed,
             _ => choose(&nodes, node).map_err(none)?,
         };
-        let mut network = Network { told_by: teller.name.clone(), ..Network::default() };
+        let mut network = Network { source: source.name.clone(), ..Network::default() };
         if kind == Kind::Degrees {
-            network.members = Client::new(teller)?.members().await?;
+            network.members = Client::new(source)?.members().await?;
             return Ok(network);
         }
         let peers: Vec<&ControlFile> = nodes.iter().filter(|n| n.role == "peer").collect();
@@ -60,20 +60,21 @@ impl Network {
         }
         match kind {
             Kind::Graph | Kind::Robustness => {
-                let all = all(&peers, |c| async move { c.neighbours().await }).await;
-                network.neighbours = network.heard(all)?;
+                let answers = ask_all(&peers, |c| async move { c.neighbours().await }).await;
+                network.neighbours = network.collect_answers(answers)?;
             }
             _ => {
-                let all = all(&peers, |c| async move { c.messages(MESSAGES).await }).await;
-                network.messages = network.heard(all)?;
+                let answers =
+                    ask_all(&peers, |c| async move { c.messages(MAX_MESSAGES).await }).await;
+                network.messages = network.collect_answers(answers)?;
             }
         }
         Ok(network)
     }
 
-    /// Keeps the answers. A node that ended meanwhile is counted as silent; if nobody answers, that
-    /// is an error.
-    fn heard<T>(
+    /// Keeps the answers. A node that ended meanwhile is counted as silent; it is an error if no
+    /// node answers.
+    fn collect_answers<T>(
         &mut self,
         answers: Vec<(String, Result<T, ClientError>)>,
     ) -> Outcome<BTreeMap<String, T>> {
@@ -98,7 +99,7 @@ impl Network {
 
     pub(super) fn describe(&self) -> String {
         if !self.members.is_empty() {
-            return format!("running network, degrees as {} knows them", self.told_by);
+            return format!("running network, degrees as {} knows them", self.source);
         }
         let asked = self.neighbours.len().max(self.messages.len());
         let plural = if asked == 1 { "" } else { "s" };
@@ -122,13 +123,14 @@ impl Network {
         Some((ids.len(), longest))
     }
 
-    /// Degrees of the members alive.
+    /// The degrees of the living members.
     pub(super) fn degrees(&self) -> Option<Histogram> {
         let alive = self.members.iter().filter(|m| matches!(m.state.as_str(), "alive" | "suspect"));
         Some(alive.map(|m| u64::from(m.degree)).collect())
     }
 
-    /// Links as either end tells them, so that peers on other machines are there too.
+    /// The links that at least one end reports, so that links to peers on other machines are
+    /// included.
     pub(super) fn graph(&self) -> Result<Option<Graph>, String> {
         let mut pairs = BTreeSet::new();
         for (a, neighbours) in &self.neighbours {
@@ -139,7 +141,7 @@ impl Network {
         graph(self.neighbours.keys().cloned(), &pairs).map(Some)
     }
 
-    /// The deliveries that each message had among the peers asked.
+    /// The deliveries of each message at the peers that were asked.
     fn deliveries(&self) -> BTreeMap<&str, Message> {
         let mut out: BTreeMap<&str, Message> = BTreeMap::new();
         for (peer, held) in &self.messages {
@@ -150,12 +152,12 @@ impl Network {
                     .entry(m.id.as_str())
                     .or_insert_with(|| Message { expected: others, arrivals: Vec::new() });
                 message.arrivals.push(Arrival {
-                    // Two clocks are compared: what seems to come before it was sent came at once.
+                    // Two clocks are compared: a negative delay counts as zero.
                     micros: m.received_us.saturating_sub(m.published_us),
                     hops: u32::from(m.hops),
                     fewest: None,
                     duplicates: m.duplicates,
-                    // What the copies took on the way is not told, only the length of the content.
+                    // The API does not report the bytes of the copies.
                     bytes: 0,
                 });
             }
@@ -165,8 +167,8 @@ impl Network {
 
     pub(super) fn propagation(&self) -> Result<Propagation, String> {
         let messages: Vec<Message> = self.deliveries().into_values().collect();
-        Propagation::new(&messages, &SHARES, POINTS)
-            .map_err(|e| format!("the peers that run here hold nothing to draw: {e}"))
+        Propagation::new(&messages, &SHARES, CURVE_POINTS)
+            .map_err(|e| format!("the peers that run here hold no messages to draw: {e}"))
     }
 
     /// The delay of each delivery, in microseconds.
@@ -176,8 +178,8 @@ impl Network {
     }
 }
 
-/// Asks all of these, some at a time.
-async fn all<T, F>(
+/// Asks all of these peers, a limited number at a time.
+async fn ask_all<T, F>(
     peers: &[&ControlFile],
     ask: impl Fn(Client) -> F,
 ) -> Vec<(String, Result<T, ClientError>)>
@@ -194,5 +196,5 @@ where
             }
         }
     };
-    stream::iter(peers.iter().map(one)).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(peers.iter().map(one)).buffer_unordered(MAX_REQUESTS).collect().await
 }

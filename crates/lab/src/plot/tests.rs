@@ -18,7 +18,7 @@ const B: &str = "bbbbbbbb";
 const C: &str = "cccccccc";
 
 #[test]
-fn the_last_degree_of_each_peer_that_is_there_counts() {
+fn last_degree_of_each_living_peer_counts() {
     let id = |short: &str| short.repeat(8);
     let line = |second: u32, id: &str, degree: u32| {
         format!("2026-02-26T19:39:{second:02}.000Z {id}=>{degree}\n")
@@ -41,7 +41,7 @@ fn the_last_degree_of_each_peer_that_is_there_counts() {
 }
 
 #[test]
-fn links_are_those_that_neither_end_says_are_gone() {
+fn link_counts_unless_one_end_logged_its_removal() {
     let up = |s: u32, name: &str, id: &str| {
         format!(
             "2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is a neighbour now: 1 of 3 wanted\n"
@@ -71,7 +71,7 @@ fn links_are_those_that_neither_end_says_are_gone() {
     assert!(logs.degrees().is_none());
 }
 
-/// The log files of a run: its seeds, and its peers, which are all neighbours of each other.
+/// The log files of a run with these seeds and peers, which are all neighbours of each other.
 fn run(minute: u32, seeds: &[(&str, &str)], peers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let line = |second: u32, text: &str| {
         format!("2026-02-26T19:{minute:02}:{second:02}.000Z INFO  {text}\n")
@@ -110,24 +110,24 @@ fn shown(runs: &[BTreeMap<String, String>]) -> (usize, usize, Vec<(u64, u64)>) {
 }
 
 #[test]
-fn of_several_runs_in_one_directory_the_last_one_counts() {
+fn last_of_several_networks_in_one_directory_counts() {
     const D: &str = "dddddddd";
     let first =
         run(1, &[("s-1", "11111111"), ("s-2", "22222222")], &[("a", A), ("b", B), ("c", C)]);
     let two = (2, 1, vec![(1, 2)]);
     let second = run(2, &[("s-1", "33333333")], &[("a", D), ("b", "eeeeeeee")]);
     assert_eq!(shown(&[first.clone(), second]), two);
-    // With a key of its own, without, and with it again.
+    // A seed with its old key, with a new key, and with the old key again.
     let keyless = run(2, &[("s-1", "33333333")], &[("a", D), ("b", B)]);
     let again = run(3, &[("s-1", "11111111")], &[("a", A), ("b", B)]);
     assert_eq!(shown(&[first.clone(), keyless, again]), two);
-    // The same seeds, and peers that live on: nothing is of the past.
+    // The same seeds and peers: all lines are of the present network.
     let restarted = run(2, &[("s-1", "11111111")], &[("a", A), ("b", B), ("c", C)]);
     assert_eq!(shown(&[first, restarted]), (3, 3, vec![(2, 3)]));
 }
 
 #[test]
-fn a_directory_without_logs_is_told() {
+fn directory_without_logs_is_an_error() {
     let dir = dir(&[("peers/readme.txt", "nothing")]);
     let error = LogDir::read(dir.path()).unwrap_err();
     assert!(error.contains("holds no logs"), "{error}");

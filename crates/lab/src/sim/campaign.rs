@@ -1,4 +1,4 @@
-//! One run or many of them, on all processors, with progress.
+//! One run, or many runs on all processors, with progress.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use rumormill_terminal::signals::StopSignals;
 use rumormill_terminal::usage::Usage;
 use rumormill_terminal::{escape, out};
 
-/// What to play.
+/// The runs to make.
 struct Plan {
     base: toml::Table,
     points: Vec<Point>,
     jobs: usize,
     measures: Measures,
     fail_fast: bool,
-    /// How the scenario was named on the command line.
-    named: String,
+    /// The arguments that name the scenario.
+    scenario_args: String,
 }
 
-/// What a run came to.
-type Ran = (Point, Result<Report, PlayError>);
+/// A run and its result.
+type FinishedRun = (Point, Result<Report, PlayError>);
 
 impl Plan {
     fn new(args: &PlayArgs) -> Outcome<Self> {
@@ -45,7 +45,7 @@ impl Plan {
             }
         };
         let wrong = |e: &dyn std::fmt::Display| {
-            Failure::new(Exit::Config, format!("{named} cannot be played: {e}"))
+            Failure::new(Exit::Config, format!("{named} cannot be run: {e}"))
         };
         // Errors in the text itself name the line.
         scenario::Scenario::parse(&text).map_err(|e| wrong(&e))?;
@@ -79,34 +79,34 @@ impl Plan {
             measures: Measures { replicates: args.replicates, graph: points.len() == 1 },
             points,
             fail_fast: args.fail_fast,
-            named,
+            scenario_args: named,
         })
     }
 
     /// The command that repeats one run.
     fn repeat(&self, point: &Point) -> String {
         let set: String = point.settings().iter().map(|(p, v)| format!(" --set {p}={v}")).collect();
-        format!("rumor-lab sim {}{set} --seed {}", self.named, point.seed)
+        format!("rumor-lab sim {}{set} --seed {}", self.scenario_args, point.seed)
     }
 }
 
-/// Plays everything that the command line says.
+/// Runs all that the command line asks for.
 pub(super) fn run(args: &PlayArgs) -> Outcome {
     let plan = Arc::new(Plan::new(args)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Failed, format!("cannot start the runtime: {e}")))?;
-    runtime.block_on(conduct(plan, args.json, args.out.clone()))
+    runtime.block_on(collect(plan, args.json, args.out.clone()))
 }
 
-/// Hands the runs out to threads, and takes the reports in.
-async fn conduct(plan: Arc<Plan>, json: bool, to: Option<PathBuf>) -> Outcome {
+/// Distributes the runs to threads, and collects the reports.
+async fn collect(plan: Arc<Plan>, json: bool, to: Option<PathBuf>) -> Outcome {
     let mut stops = StopSignals::catch()?;
     let stop = Arc::new(AtomicBool::new(false));
     let next = Arc::new(AtomicUsize::new(0));
     let bar = progress_bar(&plan);
-    let (reports, mut ran) = mpsc::channel::<Ran>(64);
+    let (reports, mut ran) = mpsc::channel::<FinishedRun>(64);
     let threads: Vec<_> = (0..plan.jobs)
         .map(|_| {
             let (plan, next, stop) = (plan.clone(), next.clone(), stop.clone());
@@ -120,7 +120,7 @@ async fn conduct(plan: Arc<Plan>, json: bool, to: Option<PathBuf>) -> Outcome {
         tokio::select! {
             one = ran.recv() => match one {
                 Some((point, result)) => {
-                    let outcome = bar.suspend(|| tally.take(&point, result));
+                    let outcome = bar.suspend(|| tally.record(&point, result));
                     if outcome.is_err() || (plan.fail_fast && tally.failed > 0) {
                         stop.store(true, Ordering::Relaxed);
                         outcome?;
@@ -139,27 +139,27 @@ async fn conduct(plan: Arc<Plan>, json: bool, to: Option<PathBuf>) -> Outcome {
         if thread.join().is_err() {
             return Err(Failure::new(
                 Exit::Failed,
-                "a run panicked: this is a fault of the program",
+                "a run panicked: this is a bug of the program, please report it",
             ));
         }
     }
     tally.end()
 }
 
-/// One thread: takes the next point until there is none.
+/// The work of one thread: makes the next run until there is none left.
 fn work(
     plan: &Plan,
     next: &AtomicUsize,
     stop: &AtomicBool,
     bar: &ProgressBar,
-    reports: &mpsc::Sender<Ran>,
+    reports: &mpsc::Sender<FinishedRun>,
 ) {
     let alone = plan.points.len() == 1;
     while !stop.load(Ordering::Relaxed) {
         let Some(point) = plan.points.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
         let before = Usage::of_this_process().map_or(0, |u| u.rss_kib);
         let began = Instant::now();
-        let mut tell = |p: Progress| {
+        let mut on_progress = |p: Progress| {
             if alone {
                 show_progress(bar, &p, began);
             }
@@ -168,7 +168,7 @@ fn work(
         let played = point
             .scenario(&plan.base)
             .map_err(PlayError::from)
-            .and_then(|s| play(&s, point.seed, plan.measures, &mut tell));
+            .and_then(|s| play(&s, point.seed, plan.measures, &mut on_progress));
         let result = played.map(|mut report| {
             report.set = point.settings();
             let seconds = began.elapsed().as_secs_f64();
@@ -211,18 +211,18 @@ fn show_progress(bar: &ProgressBar, p: &Progress, began: Instant) {
         Phase::Joining => "joining",
         Phase::Action => "action",
         Phase::Calm => "calm",
-        Phase::LookingBack => "looking back",
+        Phase::LookingBack => "final checks",
         Phase::Measuring => "measuring",
     };
     let rate = p.events as f64 / began.elapsed().as_secs_f64().max(1e-9);
     bar.set_message(format!(
-        "{phase}, {} in the world, {:.0} events/s",
+        "{phase}, {} of virtual time, {:.0} events/s",
         duration::show(p.time),
         rate
     ));
 }
 
-/// What came of all runs so far.
+/// The results of all runs so far.
 struct Tally<'a> {
     plan: &'a Plan,
     json: bool,
@@ -233,7 +233,7 @@ struct Tally<'a> {
 }
 
 impl Tally<'_> {
-    fn take(&mut self, point: &Point, result: Result<Report, PlayError>) -> Outcome<()> {
+    fn record(&mut self, point: &Point, result: Result<Report, PlayError>) -> Outcome<()> {
         let mut report = match result {
             Ok(report) => report,
             Err(PlayError::Stopped) => return Ok(()),
@@ -248,9 +248,9 @@ impl Tally<'_> {
             print(self.json, &report)?;
         }
         if !report.passed {
-            self.say_what_failed(point, &report);
+            self.print_failure(point, &report);
         }
-        // Thousands of them are kept for the sum: without what is large.
+        // Thousands of reports are kept for the summary, without their largest parts.
         report.graph = None;
         report.robustness.clear();
         report.propagation = report.propagation.map(|mut p| {
@@ -261,8 +261,8 @@ impl Tally<'_> {
         Ok(())
     }
 
-    /// On standard error, whatever goes to standard output.
-    fn say_what_failed(&self, point: &Point, report: &Report) {
+    /// Prints a failed run to standard error.
+    fn print_failure(&self, point: &Point, report: &Report) {
         let paint = out::Paint::stderr();
         out::say(format!("{} {} seed {}", paint.red("FAILED"), report.scenario, report.seed));
         for p in &report.problems {

@@ -30,7 +30,7 @@ pub(super) fn scenario(path: &Path) -> Outcome<String> {
     std::fs::read_to_string(path).map_err(|e| failed(Exit::Config, "read", path, e))
 }
 
-/// The reports in a file, one a line.
+/// The reports in a file, one per line.
 pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
     let file = File::open(path).map_err(|e| failed(Exit::Config, "read", path, e))?;
     let mut all = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
             continue;
         }
         let report = serde_json::from_str(&line).map_err(|e| {
-            failed(Exit::Config, "use", path, format!("line {} is no report: {e}", number + 1))
+            failed(Exit::Config, "use", path, format!("line {} is not a report: {e}", number + 1))
         })?;
         all.push(report);
     }
@@ -50,11 +50,12 @@ pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
 /// The one report in a file.
 pub(super) fn report(path: &Path) -> Outcome<Report> {
     let text = std::fs::read_to_string(path).map_err(|e| failed(Exit::Config, "read", path, e))?;
-    serde_json::from_str(&text)
-        .map_err(|e| failed(Exit::Config, "use", path, format!("it is no report of one run: {e}")))
+    serde_json::from_str(&text).map_err(|e| {
+        failed(Exit::Config, "use", path, format!("it is not a report of one run: {e}"))
+    })
 }
 
-/// Writes reports to a file, one a line.
+/// Writes reports to a file, one per line.
 pub(super) fn write_lines(path: &Path, reports: &[Report]) -> Outcome<()> {
     let write = || -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
@@ -67,21 +68,21 @@ pub(super) fn write_lines(path: &Path, reports: &[Report]) -> Outcome<()> {
     write().map_err(|e| failed(Exit::Failed, "write", path, e))
 }
 
-/// A text as a part of a file's name.
-pub(super) fn safe(text: &str) -> String {
+/// A text as a part of the name of a file.
+pub(super) fn file_name_part(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-/// Writes a report to a directory, under a name that says which run it is of.
+/// Writes a report to a directory, under a name with the scenario, the settings and the seed.
 pub(super) fn write_to(dir: &Path, report: &Report) -> Outcome<()> {
-    let mut name = safe(&report.scenario);
+    let mut name = file_name_part(&report.scenario);
     for (path, value) in &report.set {
-        name += &format!("_{}-{}", safe(path), safe(value));
+        name += &format!("_{}-{}", file_name_part(path), file_name_part(value));
     }
     write_json(dir, &format!("{name}_{}.json", report.seed), report)
 }
 
-/// Writes something to a file of this name in a directory, which is made if need be.
+/// Writes a value as JSON to a file in a directory, which is made if it is absent.
 pub(super) fn write_json(dir: &Path, name: &str, what: &impl Serialize) -> Outcome<()> {
     std::fs::create_dir_all(dir).map_err(|e| failed(Exit::Failed, "make", dir, e))?;
     let path = dir.join(name);

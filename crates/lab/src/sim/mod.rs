@@ -39,9 +39,9 @@ fn play(args: &PlayArgs) -> Outcome {
     campaign::run(args)
 }
 
-/// The scenarios that are built in.
+/// Lists the built-in scenarios.
 fn list() -> Outcome {
-    let mut table = Table::new(vec!["NAME", "WHAT IT SHOWS"]);
+    let mut table = Table::new(vec!["NAME", "ABOUT"]);
     for b in BUILTIN {
         let about = b.scenario().map_err(|e| Failure::new(Exit::Config, e))?.about;
         table.row(vec![b.name.to_owned(), about]);
@@ -50,7 +50,7 @@ fn list() -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Shows what changed between two reports.
+/// Shows the differences between two reports.
 fn compare_reports(before: &Path, after: &Path, json: bool) -> Outcome {
     let (b, a) = (files::report(before)?, files::report(after)?);
     let changes = compare(&b, &a);
@@ -63,19 +63,19 @@ fn compare_reports(before: &Path, after: &Path, json: bool) -> Outcome {
     Ok(if broke { Exit::Failed } else { Exit::Ok })
 }
 
-/// Joins reports and sums them up.
+/// Merges reports and summarises them.
 fn merge_reports(paths: &[std::path::PathBuf], json: bool, to: Option<&Path>) -> Outcome {
     let mut all = Vec::new();
     for path in paths {
         let reports = files::reports(path)?;
         if reports.is_empty() {
-            // A shard may have nothing to play; or it ended before it had played anything.
+            // A shard may have no run, or end before its first run has ended.
             out::say(format!("rumor-lab: there is no report in {}", shown_path(path)));
         }
         all.extend(reports);
     }
     if all.is_empty() {
-        return Err(Failure::new(Exit::Config, "there is nothing to sum up"));
+        return Err(Failure::new(Exit::Config, "there are no reports to summarise"));
     }
     let all = merge(all).map_err(|e| Failure::new(Exit::Failed, e))?;
     if let Some(path) = to {

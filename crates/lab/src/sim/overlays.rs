@@ -1,4 +1,4 @@
-//! Rules of attachment side by side: from the command line to a table.
+//! `rumor-lab sim overlays`: rules for choosing neighbours, compared in a table.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -15,15 +15,18 @@ use rumormill_terminal::table::Table;
 use rumormill_terminal::{escape, out};
 
 /// Most reports of runs beside the rules.
-const MOST_REPORTS: usize = 100;
+const MAX_REPORTS: usize = 100;
 
-/// Lets rules make their overlays, and measures them and those of reports.
+/// Makes the overlays of the rules, and measures them and those of the reports.
 pub(super) fn run(args: &OverlaysArgs) -> Outcome {
-    if args.reports.len() > MOST_REPORTS {
-        let what = format!("{} reports; at most {MOST_REPORTS} fit", args.reports.len());
+    if args.reports.len() > MAX_REPORTS {
+        let what = format!(
+            "{} reports are given; at most {MAX_REPORTS} can be compared",
+            args.reports.len()
+        );
         return Err(Failure::new(Exit::Usage, what));
     }
-    // Reports that cannot be read are told of before anything takes time.
+    // Unreadable reports are an error before the long work begins.
     let mut runs = Vec::new();
     for path in &args.reports {
         runs.push((shown_path(path), files::report(path)?));
@@ -31,7 +34,7 @@ pub(super) fn run(args: &OverlaysArgs) -> Outcome {
     let mut rules = if args.rules.is_empty() { Rule::ALL.to_vec() } else { args.rules.clone() };
     rules.sort_unstable();
     rules.dedup();
-    // No more than ten thousand, as clap has seen to.
+    // clap has checked that there are at most ten thousand.
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
     let bar = progress_bar(rules.len() + runs.len());
     let mut all = Vec::new();
@@ -46,20 +49,25 @@ pub(super) fn run(args: &OverlaysArgs) -> Outcome {
         bar.set_message(rule.name());
         let overlay =
             OverlayReport::of_rule(rule, peers, args.turnover, args.seed, args.replicates);
-        // The rules first, as they are listed.
+        // The rules come first, in their order.
         all.insert(i, overlay);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    hand_over(args, &all)
+    write_and_print(args, &all)
 }
 
-/// Writes and prints them.
-fn hand_over(args: &OverlaysArgs, all: &[OverlayReport]) -> Outcome {
+/// Writes and prints the overlays.
+fn write_and_print(args: &OverlaysArgs, all: &[OverlayReport]) -> Outcome {
     if let Some(dir) = &args.out {
         for r in all {
-            let name =
-                format!("{}_{}_{}_{}.json", files::safe(&r.rule), r.peers, r.turnover, r.seed);
+            let name = format!(
+                "{}_{}_{}_{}.json",
+                files::file_name_part(&r.rule),
+                r.peers,
+                r.turnover,
+                r.seed
+            );
             files::write_json(dir, &name, r)?;
         }
     }
@@ -73,8 +81,8 @@ fn hand_over(args: &OverlaysArgs, all: &[OverlayReport]) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// One line for all of it; the elapsed time moves on while a rule is measured. Nothing where
-/// standard error is no terminal.
+/// One progress line for all overlays, whose elapsed time is redrawn while a rule is measured. It
+/// is hidden if standard error is not a terminal.
 fn progress_bar(steps: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -89,17 +97,17 @@ fn progress_bar(steps: usize) -> ProgressBar {
 
 fn text(args: &OverlaysArgs, all: &[OverlayReport], paint: Paint) -> String {
     let state = match args.turnover {
-        0 => "grown, nobody went".to_owned(),
+        0 => "grown, no peer departed".to_owned(),
         percent => format!("{percent} % of them replaced, one by one"),
     };
-    let mut rules = Table::new(vec!["RULE", "PEERS", "TURNOVER", "WHAT IT SAYS"]);
+    let mut rules = Table::new(vec!["RULE", "PEERS", "TURNOVER", "ABOUT"]);
     let mut degrees = Table::new(vec![
         "DEGREES", "MEAN", "LARGEST", "ALPHA", "FROM", "KS", "P", "BOUNDED", "RANGE", "KS", "P",
     ]);
     let mut graph = Table::new(vec![
         "GRAPH",
         "LINKS",
-        "PARTS",
+        "COMPONENTS",
         "IN LARGEST",
         "PATH",
         "CLUSTERING",
@@ -115,7 +123,7 @@ fn text(args: &OverlaysArgs, all: &[OverlayReport], paint: Paint) -> String {
         let mut row = vec![name.clone(), mean, r.largest_degree.to_string()];
         row.extend(law(r.degrees_fit.as_ref()));
         degrees.row(row);
-        graph.row(of_graph(name, r));
+        graph.row(graph_row(name, r));
     }
     let mut text = format!("{} peers, {state}, seed {}\n\n", args.peers, args.seed);
     for table in [rules, degrees, graph] {
@@ -125,11 +133,11 @@ fn text(args: &OverlaysArgs, all: &[OverlayReport], paint: Paint) -> String {
     text + "\n"
 }
 
-/// Alpha, where the tail begins, distance and p, of the law without an end and of that with one.
+/// Alpha, begin of the tail, distance and p of the unbounded law, then those of the bounded one.
 fn law(fit: Option<&Fit>) -> Vec<String> {
     let Some(f) = fit else { return vec!["-".to_owned(); 8] };
     let alpha = |alpha: f64, error: f64, at_bound: bool| {
-        // At the end of the range that was searched it has no error, and says which way it went.
+        // An alpha at the end of the searched range has no error.
         if at_bound { format!("{alpha:.0} (end)") } else { format!("{alpha:.2} ± {error:.2}") }
     };
     let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.2}"));
@@ -145,7 +153,7 @@ fn law(fit: Option<&Fit>) -> Vec<String> {
     ]
 }
 
-fn of_graph(name: String, r: &OverlayReport) -> Vec<String> {
+fn graph_row(name: String, r: &OverlayReport) -> Vec<String> {
     let figure = |v: Option<f64>, digits: usize| {
         v.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
     };

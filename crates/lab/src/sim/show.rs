@@ -11,7 +11,7 @@ use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::table::Table;
 
-/// What can be shown as text.
+/// A value with a text form for people.
 pub(super) trait Shown {
     fn text(&self, paint: Paint) -> String;
 }
@@ -55,8 +55,8 @@ fn promises(r: &Report, paint: Paint) -> String {
             }
         })
         .collect();
-    let word = if r.promises.values().all(|p| p.held) { "held" } else { "looked at" };
-    format!("{} {word}, {} looks", all.join(" "), r.looks)
+    let word = if r.promises.values().all(|p| p.held) { "held" } else { "checked" };
+    format!("{} {word}, {} checks", all.join(" "), r.looks)
 }
 
 fn network(r: &Report) -> String {
@@ -74,7 +74,7 @@ fn network(r: &Report) -> String {
         text += &format!(", paths of {:.2} hops, at most {}", d.mean_path, d.diameter.hops());
     }
     if r.came + r.went as usize > 0 {
-        text += &format!(", {} came, {} went", r.came, r.went);
+        text += &format!(", {} joined later, {} departed", r.came, r.went);
     }
     text
 }
@@ -111,7 +111,7 @@ fn messages(r: &Report) -> Vec<(&'static str, String)> {
         return Vec::new();
     }
     let mut text = format!(
-        "{} published, {:.4} % of {} owed deliveries made, {:.3} copies a peer, {} gaps told",
+        "{} published, {:.4} % of {} expected deliveries made, {:.3} copies a peer, {} gaps reported",
         m.published,
         m.delivered_fraction * 100.0,
         m.owed,
@@ -139,7 +139,8 @@ fn messages(r: &Report) -> Vec<(&'static str, String)> {
                 times.join(", "),
                 seconds(worst),
                 p.last_hop,
-                p.stretch.map_or_else(String::new, |s| format!(", {s:.2} times the shortest ways")),
+                p.stretch
+                    .map_or_else(String::new, |s| format!(", {s:.2} times the shortest paths")),
             ),
         ));
     }
@@ -153,7 +154,7 @@ fn deaths(r: &Report) -> Vec<(&'static str, String)> {
     }
     let time = |s: Option<f64>| s.map_or_else(|| "-".to_owned(), seconds);
     let text = format!(
-        "{} found dead, in {} (median), {} at most; {} by mistake",
+        "{} declared dead, after {} (median), {} at most; {} false",
         d.died,
         time(d.detection_median),
         time(d.detection_max),
@@ -165,7 +166,7 @@ fn deaths(r: &Report) -> Vec<(&'static str, String)> {
 fn time(r: &Report) -> String {
     let rest = |s: Option<f64>| s.map_or_else(|| "never".to_owned(), seconds);
     let mut text = format!(
-        "{} in the world, at rest {} after the joins, {} after the action; {} events",
+        "{} of virtual time, at rest {} after the joins, {} after the action; {} events",
         seconds(r.simulated_seconds),
         rest(r.join_seconds),
         rest(r.calm_seconds),
@@ -200,12 +201,12 @@ impl Shown for Summary {
     }
 }
 
-/// A figure with as many digits as say something.
+/// A figure with three decimals, or as a whole number if it is one or is large.
 fn number(v: f64) -> String {
     if v == v.trunc() || v.abs() >= 1000.0 { format!("{v:.0}") } else { format!("{v:.3}") }
 }
 
-/// What changed between two reports.
+/// The differences between two reports, as text.
 pub(super) fn changes(before: &Report, after: &Report, all: &[Change], paint: Paint) -> String {
     let name = |r: &Report| format!("{} seed {}", escape::text(&r.scenario), r.seed);
     let mut text = format!("{} -> {}\n", name(before), name(after));

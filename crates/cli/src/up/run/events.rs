@@ -95,8 +95,8 @@ impl Run {
         }
     }
 
-    /// Lets a stopped node run again. A peer that was not removed meanwhile counts as present from now
-    /// on; no deliveries are expected at it, neither of earlier nor of later messages.
+    /// Lets a stopped node run again. A peer that was not removed meanwhile counts as present from
+    /// now on; no deliveries are expected at it, neither of earlier nor of later messages.
     fn resume(&mut self, node: usize, fleet: &dyn Fleet) {
         let name = self.name(node, fleet);
         self.progress.say(&format!("{name} runs again"));

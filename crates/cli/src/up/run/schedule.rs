@@ -1,5 +1,5 @@
-//! The schedule of a run: it waits for the overlay to form, injects the faults of its plan, publishes
-//! messages, and ends.
+//! The schedule of a run: it waits for the overlay to form, injects the faults of its plan,
+//! publishes messages, and ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -185,8 +185,8 @@ impl Run {
         wakeup.max(now + MIN_SLEEP)
     }
 
-    /// Whether the run is over: its time is, or without a given length all that was planned is done.
-    /// Missing deliveries and removals delay the end by the grace period at most.
+    /// Whether the run is over: its time is, or without a given length all that was planned is
+    /// done. Missing deliveries and removals delay the end by the grace period at most.
     pub(super) fn is_finished(&self, now: Instant) -> bool {
         let (dead, removed) = self.faults.counts();
         let is_settled =

@@ -1,5 +1,5 @@
-//! The start of a child process: it says where it listens, waits for its configuration, and says how
-//! to control it.
+//! The start of a child process: it says where it listens, waits for its configuration, and says
+//! how to control it.
 
 use std::time::Duration;
 
@@ -127,8 +127,8 @@ async fn read_line<T: DeserializeOwned>(
 }
 
 impl WaitingChild {
-    /// Tells the child that its configuration is there. A child that cannot be told has ended, which
-    /// [`WaitingChild::wait_until_started`] reports.
+    /// Tells the child that its configuration is there. A child that cannot be told has ended,
+    /// which [`WaitingChild::wait_until_started`] reports.
     pub(super) async fn go_on(&mut self) {
         let _ = self.spawned.stdin.write_all(b"\n").await;
     }

@@ -37,7 +37,8 @@ impl ChildCommands<'_> {
         if let Some(n) = self.network.max_degree {
             c.arg("--max-degree").arg(n.to_string());
         }
-        // The run tells the peer what to publish; with `classic` it would publish by itself as well.
+        // The run tells the peer what to publish; with `classic` it would publish by itself as
+        // well.
         c.arg("--messages").arg("0");
         // The whole network ends: soon there is no node left that the peer could hand over to.
         c.arg("--leave-within").arg("3s");

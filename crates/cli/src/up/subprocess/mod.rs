@@ -357,7 +357,8 @@ fn watch_exit(
     });
 }
 
-/// The standard error of children that ended with code 0, such as that a log cannot be written. The last line of the first child stands for all of them.
+/// The standard error of children that ended with code 0, such as that a log cannot be written. The
+/// last line of the first child stands for all of them.
 #[derive(Debug, Default)]
 struct StderrSummary(Mutex<(Option<String>, usize)>);
 

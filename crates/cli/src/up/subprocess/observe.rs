@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::up::event::{ObserverEvent, RunEvent};
 
-/// Passes the events of a node on to the run. Returns when the subscription has begun; what happened
-/// before it is read from the node's status.
+/// Passes the events of a node on to the run. Returns when the subscription has begun; what
+/// happened before it is read from the node's status.
 pub(super) async fn observe_events(
     node: usize,
     client: Client,
@@ -28,8 +28,8 @@ pub(super) async fn observe_events(
         let _ = events.send(RunEvent::Observed { node, at_us, event }).await;
     }
     tokio::spawn(async move {
-        // A stream breaks when the process ends, which the run learns from its exit code, or when it
-        // is stopped, which the run itself has done.
+        // A stream breaks when the process ends, which the run learns from its exit code, or when
+        // it is stopped, which the run itself has done.
         while let Ok(Some(item)) = stream.next().await {
             let event = match item {
                 StreamItem::Of(line) => match ObserverEvent::of(&line.event) {

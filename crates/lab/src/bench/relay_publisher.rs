@@ -1,4 +1,5 @@
-//! What a node of the ceiling publishes: as much as the window allows, or evenly in time.
+//! The publisher at a node of the ceiling, which publishes as much as the window allows, or at an
+//! even rate.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -8,17 +9,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::out_queue::{Out, PREFIX, pass_on};
+use super::out_queue::{LENGTH_PREFIX, OutQueue, enqueue};
 use super::plan::{Pace, Plan};
 use super::source::{Budget, Phase};
 
-/// Bytes of frames published in one go.
-const GULP: usize = 64 * 1024;
+/// Bytes of frames that are published at once.
+const MAX_BYTES_PER_TURN: usize = 64 * 1024;
 
-/// One publisher of the ceiling. All of them share lane 0 of the board, and with it one window:
-/// nobody looks into frames, so nobody knows whose they are.
+/// One publisher of the ceiling. All publishers share lane 0 of the scoreboard, and with it one
+/// window, because relays do not parse frames and do not know their publishers.
 #[derive(Debug)]
-pub(crate) struct Tap {
+pub(crate) struct RelayPublisher {
     publisher: usize,
     pace: Pace,
     publishers: u64,
@@ -29,23 +30,23 @@ pub(crate) struct Tap {
     /// Messages published here.
     published: u64,
     timer: Pin<Box<Sleep>>,
-    /// Dropped when it has published all.
+    /// Dropped after the last message.
     open: Option<mpsc::Sender<()>>,
 }
 
-impl Tap {
+impl RelayPublisher {
     pub(crate) fn new(
         plan: &Plan,
         publisher: usize,
         start: Instant,
         open: mpsc::Sender<()>,
     ) -> Self {
-        let mut frame = vec![0; PREFIX + plan.payload];
+        let mut frame = vec![0; LENGTH_PREFIX + plan.payload];
         let length = u32::try_from(plan.payload).unwrap_or(u32::MAX).to_be_bytes();
         if let Some(prefix) = frame.first_chunk_mut() {
             *prefix = length;
         }
-        Tap {
+        RelayPublisher {
             publisher,
             pace: plan.pace,
             publishers: plan.publishers as u64,
@@ -58,48 +59,48 @@ impl Tap {
         }
     }
 
-    /// Puts the next frames on all links of the node. Says whether there were any.
-    pub(crate) fn pour<'a>(
+    /// Queues the next frames on all links of the node. Says whether there were any.
+    pub(crate) fn publish<'a>(
         &mut self,
         node: usize,
         phase: &Phase,
-        outs: impl Iterator<Item = &'a mut Out>,
+        outs: impl Iterator<Item = &'a mut OutQueue>,
         cx: &mut Context<'_>,
     ) -> bool {
         if self.open.is_none() {
             return false;
         }
-        let gulp = (GULP / self.frame.len()).max(1) as u64;
-        let room = match self.pace {
+        let max_frames = (MAX_BYTES_PER_TURN / self.frame.len()).max(1) as u64;
+        let free = match self.pace {
             Pace::Window(window) => {
                 let all = window.saturating_mul(self.publishers);
-                phase.board.poll_room(0, self.publisher, all, cx)
+                phase.scoreboard.poll_window(0, self.publisher, all, cx)
             }
             Pace::Rate(rate) => self.poll_due(rate, cx).map(Some),
         };
-        let Poll::Ready(room) = room else { return false };
-        let n = self.budget.take(room.unwrap_or(0).min(gulp));
+        let Poll::Ready(free) = free else { return false };
+        let n = self.budget.take(free.unwrap_or(0).min(max_frames));
         if n == 0 {
             self.open = None;
             return false;
         }
         self.published += n;
-        let first = phase.board.publish(0, n);
+        let first = phase.scoreboard.publish(0, n);
         let mut frames = Vec::with_capacity(self.frame.len() * usize::try_from(n).unwrap_or(0));
         for number in first..first + n {
-            let at = frames.len() + PREFIX;
+            let at = frames.len() + LENGTH_PREFIX;
             frames.extend_from_slice(&self.frame);
             phase.stamp(0, number, frames.get_mut(at..).unwrap_or_default());
         }
-        pass_on(Cow::Owned(frames), self.frame.len(), outs);
-        phase.board.got(node, 0, n);
+        enqueue(Cow::Owned(frames), self.frame.len(), outs);
+        phase.scoreboard.record_received(node, 0, n);
         if self.budget.is_spent() {
             self.open = None;
         }
         true
     }
 
-    /// How many messages are due: the publishers take turns.
+    /// The number of messages that are due. The publishers take turns.
     fn poll_due(&mut self, rate: f64, cx: &mut Context<'_>) -> Poll<u64> {
         let mut due = 0;
         loop {
