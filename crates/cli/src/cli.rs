@@ -1,12 +1,12 @@
 //! The command line.
 
 use clap::{ArgMatches, FromArgMatches as _, Parser, Subcommand};
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome, exit_codes_help};
 
 use crate::commands::{
     clean, completions, config, doctor, get, leave, man, members, messages, neighbours, peer, seed,
     send, status, tail, top, up,
 };
-use rumormill_terminal::exit::{Exit, OrExit as _, Outcome, exit_codes_help};
 
 /// Gossip among peers: membership, failure detection and broadcast without a broker
 #[derive(Debug, Parser)]

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use rumormill_http::Client;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::out;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::getpgrp;
@@ -12,8 +14,6 @@ use rustix::termios::tcgetpgrp;
 use tokio::sync::mpsc;
 
 use crate::top::{self, Tab};
-use rumormill_terminal::exit::Outcome;
-use rumormill_terminal::out;
 
 /// The inputs that the console understands.
 const HINT: &str = "1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave";

@@ -2,9 +2,8 @@
 
 use clap::Args;
 use rumormill_http::{Client, ControlFile, RunDir};
-use rumormill_terminal::running::{RunDirArgs, choose};
-
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::running::{RunDirArgs, choose};
 
 /// The node that a command is about.
 #[derive(Debug, Clone, Args)]

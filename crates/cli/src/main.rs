@@ -18,7 +18,6 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out;
 use rumormill_terminal::program::{Threads, block_on, finish, parse_error};

@@ -15,11 +15,10 @@ use std::net::SocketAddr;
 
 use rumormill::proto::PeerId;
 use rumormill_http::ControlFile;
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 /// The first line that a supervised node writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use rumormill::Node;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-
 use rumormill_terminal::out;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// The topic of generated messages.
 pub(crate) const TOPIC: &str = "hello";

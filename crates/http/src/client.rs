@@ -429,7 +429,7 @@ impl Client {
 /// Which messages to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TailRequest {
-    /// `now` (the default), `earliest`, microseconds since 1970, or the id of a message to go on
+    /// `now` (the default), `earliest`, microseconds since 1970, or the id of a message to begin
     /// after.
     pub from: Option<String>,
     /// Topics or patterns (`orders.*`); none for all.

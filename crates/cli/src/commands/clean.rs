@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
 use rumormill_launch::log_dir::{self, PEERS, SEEDS};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out;

@@ -2,7 +2,6 @@
 
 use clap::{Args, Command};
 use clap_complete::Shell;
-
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::manual;
 

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, Subcommand};
 use rumormill::seeds_file;
-use serde::Serialize;
-
-use crate::settings::{self, COMMANDS, File, Origin, origin_text};
 use rumormill_terminal::escape;
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::table::Table;
 use rumormill_units::count::counted;
+use serde::Serialize;
+
+use crate::settings::{self, COMMANDS, File, Origin, origin_text};
 
 /// Check a settings file, or show where each setting comes from
 #[derive(Debug, Args)]

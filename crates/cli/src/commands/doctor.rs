@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use futures_util::future::join_all;
-
-use crate::control::named_or_all;
-use crate::doctor::{self, Finding, Level, Target};
-use crate::settings;
 use rumormill_launch::args::read_network_key;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::running::RunDirArgs;
+
+use crate::control::named_or_all;
+use crate::doctor::{self, Finding, Level, Target};
+use crate::settings;
 
 /// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
 #[derive(Debug, Args)]

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use rumormill::proto::MessageId;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 
 use crate::control::NodeArgs;
 use crate::text::{message_line, payload};
-use rumormill_terminal::exit::{Exit, Outcome};
-use rumormill_terminal::out;
 
 /// Get one message by its id, from this peer or a neighbour that has it
 #[derive(Debug, Args)]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use rumormill_http::limits::MAX_EXIT_TIME;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 use rumormill_units::duration;
 
 use crate::control::NodeArgs;
-use rumormill_terminal::exit::{Exit, Outcome};
-use rumormill_terminal::out;
 
 /// Make a running peer hand over what it published and end, or a seed stop
 #[derive(Debug, Args)]

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use rumormill_http::view::MemberLine;
-
-use crate::control::NodeArgs;
-use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
 use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// List the members a node knows; at a seed, its registry
 #[derive(Debug, Args)]

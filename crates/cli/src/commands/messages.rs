@@ -2,14 +2,14 @@
 
 use clap::Args;
 use rumormill_http::view::MessageLine;
-
-use crate::control::NodeArgs;
-use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
 use rumormill_terminal::{escape, out, utc};
 use rumormill_units::count::counted;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// List the messages a peer holds, newest last
 #[derive(Debug, Args)]

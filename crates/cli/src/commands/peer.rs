@@ -10,13 +10,6 @@ use rumormill::proto::limits::MAX_ADDRESSES;
 use rumormill::proto::{DialError, Event, Name, Preset, SeedAddress};
 use rumormill::{Consumer, Events, LeaveError, Listener, Node, Observed, Received, StartError};
 use rumormill_http::Client;
-use tokio::time::{Instant, timeout, timeout_at};
-
-use crate::console::Console;
-use crate::log::{self, LogArgs, Logs};
-use crate::settings;
-use crate::supervise::Supervisor;
-use crate::workload::{self, Schedule};
 use rumormill_launch::args::{NetworkArgs, advertised_address};
 use rumormill_launch::control::{Control, HttpArgs};
 use rumormill_launch::identity::default_name;
@@ -27,6 +20,13 @@ use rumormill_terminal::signals::StopSignals;
 use rumormill_terminal::{escape, open_files, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::console::Console;
+use crate::log::{self, LogArgs, Logs};
+use crate::settings;
+use crate::supervise::Supervisor;
+use crate::workload::{self, Schedule};
 
 /// How long a logged message may wait before it is written to the disk.
 const LOG_SYNC_INTERVAL: Duration = Duration::from_millis(250);

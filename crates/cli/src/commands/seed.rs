@@ -8,12 +8,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rumormill::proto::{Name, SeedAddress};
 use rumormill::{Listener, SeedNode};
-use tokio::net::lookup_host;
-use tokio::time::timeout;
-
-use crate::log::{self, LogArgs, Logs};
-use crate::settings;
-use crate::supervise::Supervisor;
 use rumormill_launch::STOP_TIMEOUT;
 use rumormill_launch::args::CommonArgs;
 use rumormill_launch::control::{Control, HttpArgs};
@@ -23,6 +17,12 @@ use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::running::RunDirArgs;
 use rumormill_terminal::signals::StopSignals;
 use rumormill_terminal::{open_files, out};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use crate::log::{self, LogArgs, Logs};
+use crate::settings;
+use crate::supervise::Supervisor;
 
 /// Run a seed, or all seeds of a configuration
 ///

@@ -7,13 +7,13 @@ use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_TOPIC};
 use rumormill_http::Client;
 use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
-
-use crate::control::NodeArgs;
-use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// Publish a message through a running peer
 #[derive(Debug, Args)]

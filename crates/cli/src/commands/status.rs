@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
-
-use crate::control::NodeArgs;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+
+use crate::control::NodeArgs;
 
 /// Show the state of a running node
 #[derive(Debug, Args)]

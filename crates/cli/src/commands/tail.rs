@@ -5,13 +5,13 @@ use rumormill::TopicPattern;
 use rumormill::proto::MessageId;
 use rumormill_http::view::GapLine;
 use rumormill_http::{StreamItem, TailRequest};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::{escape, out, utc};
+use rumormill_units::duration;
 use serde::Serialize;
 
 use crate::control::NodeArgs;
 use crate::text::{event_text, message_line, short_id};
-use rumormill_terminal::exit::{Exit, Outcome};
-use rumormill_terminal::{escape, out, utc};
-use rumormill_units::duration;
 
 /// Show messages as they arrive at a peer, or the events of a node
 #[derive(Debug, Args)]
@@ -60,10 +60,10 @@ async fn messages(args: &TailArgs) -> Outcome {
             Some(StreamItem::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
             Some(StreamItem::Gap(gap)) => out::say(gap_text(&gap)),
             Some(StreamItem::CaughtUp) if args.node.json => {
-                out::json(&CaughtUpItem { caught_up: true })?
+                out::json(&CaughtUpItem { caught_up: true })?;
             }
             Some(StreamItem::CaughtUp) => {
-                out::say("rumor: the history is complete; new messages follow")
+                out::say("rumor: the history is complete; new messages follow");
             }
             Some(StreamItem::Of(message)) => {
                 if args.node.json {

@@ -1,12 +1,12 @@
 //! `rumor top`
 
 use clap::{Args, ValueEnum};
-
-use crate::control::peer_or_named_client;
-use crate::top::{self, Tab};
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::running::RunDirArgs;
 use rumormill_terminal::signals::StopSignals;
+
+use crate::control::peer_or_named_client;
+use crate::top::{self, Tab};
 
 /// Watch a running node in this terminal
 #[derive(Debug, Args)]

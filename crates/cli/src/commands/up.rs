@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
-
-use crate::log::LogArgs;
-use crate::up::{self, ControlOptions, FaultSpec, Options, RunLength};
 use rumormill_launch::args::NetworkArgs;
 use rumormill_launch::control::HttpArgs;
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::open_files;
 use rumormill_terminal::running::RunDirArgs;
 use rumormill_units::duration;
+
+use crate::log::LogArgs;
+use crate::up::{self, ControlOptions, FaultSpec, Options, RunLength};
 
 /// Most peers of a run: with more, the ports of one address run out before memory does.
 const MAX_PEERS: u64 = 5000;

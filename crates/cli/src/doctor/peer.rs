@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
-
-use super::finding::Finding;
-use super::shared::{identity, of, seed_problems, store, time, version};
 use rumormill_launch::listen::is_loopback;
 use rumormill_terminal::escape;
 use rumormill_units::count::counted;
+
+use super::finding::Finding;
+use super::shared::{identity, of, seed_problems, store, time, version};
 
 /// Messages whose times are compared, for the clocks of their publishers.
 pub(super) const MESSAGES: usize = 500;

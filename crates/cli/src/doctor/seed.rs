@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use rumormill_http::view::SeedStatus;
-
-use super::finding::Finding;
-use super::shared::{identity, seed_problems, store, time, version};
 use rumormill_launch::listen::is_loopback;
 use rumormill_terminal::escape;
 use rumormill_units::count::counted;
+
+use super::finding::Finding;
+use super::shared::{identity, seed_problems, store, time, version};
 
 pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
     vec![

@@ -4,9 +4,9 @@
 use futures_util::future::join_all;
 use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
 use rumormill::{Identified, IdentifyError, NetworkKey, identify};
+use rumormill_terminal::escape;
 
 use super::finding::{Finding, Level, Target};
-use rumormill_terminal::escape;
 
 /// Tries each of the seeds, all at once.
 pub(crate) async fn check_seeds(
@@ -19,7 +19,7 @@ pub(crate) async fn check_seeds(
     let mut reached = 0;
     let mut known: Vec<(PeerId, &SeedAddress)> = Vec::new();
     for (seed, answer) in seeds.iter().zip(all) {
-        let id = answer.as_ref().ok().map(|who| who.id);
+        let id = answer.as_ref().ok().map(|node| node.id);
         let owner = known.iter().find(|(known, _)| Some(*known) == id);
         let finding = match owner {
             Some((_, owner)) => same_identity(seed, owner),
@@ -48,13 +48,13 @@ fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
 fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
     let address = escape::text(&seed.host_port);
     let why = match answer {
-        Ok(who) if who.role != Role::Seed => {
-            let found = format!("{address} is a peer, {}", who.id);
+        Ok(node) if node.role != Role::Seed => {
+            let found = format!("{address} is a peer, {}", node.id);
             return Finding::wrong("seed", found, "name a seed here, not a peer");
         }
-        Ok(who) => {
+        Ok(node) => {
             let pinned = if seed.pin.is_some() { "as pinned" } else { "not pinned" };
-            return Finding::ok("seed", format!("{address} is seed {} ({pinned})", who.id));
+            return Finding::ok("seed", format!("{address} is seed {} ({pinned})", node.id));
         }
         Err(why) => why,
     };

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use rumormill_http::view::SeedLine;
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 
 use super::finding::Finding;
-use rumormill_terminal::escape;
 
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     let late = of(counters, "late_wakeups");

@@ -2,9 +2,9 @@
 
 use rumormill::proto::Event;
 use rumormill::{Events, Observed};
+use rumormill_terminal::utc;
 
 use super::files::LogFile;
-use rumormill_terminal::utc;
 
 /// Writes the degrees until the seed ends.
 pub(super) async fn follow(mut events: Events, file: LogFile) {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use rumormill::proto::PeerId;
-
-use super::rotate::{Limits, RotatingFile, WriteOutcome};
 use rumormill_launch::log_dir::stem;
 use rumormill_terminal::out;
+
+use super::rotate::{Limits, RotatingFile, WriteOutcome};
 
 /// How long a line may wait in memory.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);

@@ -3,13 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::utc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::files::Files;
-use rumormill_terminal::out::{self, Paint};
-use rumormill_terminal::utc;
 
 /// The lines that go to standard error as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use rumormill::proto::PeerId;
 use rumormill::{Gap, Incoming, Node};
+use rumormill_terminal::{escape, utc};
 use tokio::time::{Duration, Instant};
 
 use super::files::LogFile;
-use rumormill_terminal::{escape, utc};
 
 /// How often the member list is read at most, for the addresses of publishers.
 const ADDRESS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);

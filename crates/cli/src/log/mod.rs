@@ -15,6 +15,8 @@ use std::sync::Arc;
 use clap::Args;
 use rumormill::SeedNode;
 use rumormill::proto::PeerId;
+use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -22,8 +24,6 @@ use files::Files;
 pub(crate) use layer::Console;
 pub(crate) use messages::MessageLog;
 pub(crate) use rotate::Limits;
-use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
-use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
 
 /// Which lines are logged, and where.
 #[derive(Debug, Clone, Args)]

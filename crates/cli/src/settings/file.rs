@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::commands::{COMMANDS, command, find, settings};
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 /// The list of seeds, which is not a setting.
 const SEEDS: &str = "seeds";

@@ -15,10 +15,8 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-
 use rumormill::proto::SeedAddress;
 use rumormill::seeds_file;
-
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 
 pub(crate) use commands::{COMMANDS, command, settings};

@@ -12,16 +12,14 @@ mod view;
 use std::io::{self, IsTerminal as _};
 
 use rumormill_http::Client;
-use tokio::sync::mpsc;
-
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out;
-
-pub(crate) use tab::Tab;
+use tokio::sync::mpsc;
 
 use feed::Feed;
 use keys::Keys;
 use model::Model;
+pub(crate) use tab::Tab;
 use update::Request;
 
 /// Shows a node until the user quits, beginning with the page `first`.

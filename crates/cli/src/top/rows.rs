@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use rumormill_http::view::{EventLine, FullMessage, MemberLine, MessageLine, NeighbourLine};
+use rumormill_terminal::{escape, utc};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::tab::Tab;
 use super::update::Snapshot;
 use crate::text::{event_text, short_id};
-use rumormill_terminal::{escape, utc};
 
 /// How good or bad the state is that a line shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Sparkline, Table, TableState, Tabs, Wrap};
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 use rumormill_units::{duration, size};
 
@@ -15,7 +16,6 @@ use super::model::Model;
 use super::rows::{self, Listing, Tone};
 use super::tab::Tab;
 use crate::text::short_id;
-use rumormill_terminal::escape;
 
 /// Draws the whole view.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {

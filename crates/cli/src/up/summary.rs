@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rumormill_analysis::Fit;
+use rumormill_terminal::out::Paint;
+use rumormill_units::count::counted;
+use rumormill_units::duration;
 use serde::Serialize;
 
 use super::deliveries::Delays;
 use super::fault_log::Death;
 use super::options::Fault;
-use rumormill_terminal::out::Paint;
-use rumormill_units::count::counted;
-use rumormill_units::duration;
 
 /// The summary of a run. With `--json` it is printed as one object with these fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -57,7 +57,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "messages_missed",
-        "Messages that subscribers were told they will not get",
+        "Messages that were reported to subscribers as missing",
         One("messages_missed"),
     ),
     family("gaps", "Ranges of messages given up", One("gaps")),
@@ -127,7 +127,11 @@ pub(super) const FAMILIES: &[Family] = &[
             ],
         ),
     ),
-    family("censuses", "Questions of publishers who holds their messages", One("censuses")),
+    family(
+        "censuses",
+        "Requests of publishers for the peers that hold their messages",
+        One("censuses"),
+    ),
     family(
         "publishing_stalled",
         "Times that no acknowledgement of messages in flight came: for 1.25 s if half of the window was in flight, for 10 s otherwise",
@@ -241,12 +245,12 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "seed_moves",
-        "Seeds whose name led elsewhere, and that were dialled there",
+        "Seeds whose name resolved to another address, and that were dialled there",
         One("seed_moves"),
     ),
     family(
         "seed_moves_failed",
-        "Seeds whose name led elsewhere, where nothing answered: the old link stayed",
+        "Seeds whose name resolved to another address, where nothing answered: the old link stayed",
         One("seed_moves_failed"),
     ),
     family("seeds_silent", "Links to seeds closed for silence", One("seeds_silent")),
@@ -289,7 +293,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     // Links.
     family("dials", "Connections begun", One("dials")),
-    family("dials_failed", "Connections begun in vain", One("dials_failed")),
+    family("dials_failed", "Connections that could not be made", One("dials_failed")),
     family(
         "dial_errors",
         "Connections that could not be made, by reason",

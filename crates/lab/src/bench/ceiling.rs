@@ -5,6 +5,9 @@
 use std::net::SocketAddr;
 
 use rumormill::link_tls;
+use rumormill_launch::identity::fresh_identity;
+use rumormill_launch::listen::ANY_LOOPBACK_PORT;
+use rumormill_terminal::exit::Outcome;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -21,9 +24,6 @@ use super::relay::Relay;
 use super::relay_publisher::RelayPublisher;
 use super::source::Phase;
 use super::stamp::Clock;
-use rumormill_launch::identity::fresh_identity;
-use rumormill_launch::listen::ANY_LOOPBACK_PORT;
-use rumormill_terminal::exit::Outcome;
 
 /// Children of a node in the tree.
 const FAN_OUT: usize = 4;

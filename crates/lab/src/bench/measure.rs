@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill::{PeerId, PublisherView, Subscription};
+use rumormill_launch::args::NetworkArgs;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::usage::Usage;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -17,9 +20,6 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::source::Phase;
 use super::stamp::Clock;
-use rumormill_launch::args::NetworkArgs;
-use rumormill_terminal::exit::Outcome;
-use rumormill_terminal::usage::Usage;
 
 /// Time for redundant copies that are still in flight when every node has every message.
 const LATE_COPIES: Duration = Duration::from_millis(100);

@@ -21,16 +21,17 @@ mod scoreboard;
 mod source;
 mod stamp;
 
-use args::BenchArgs;
-use figures::Figures;
-use plan::Plan;
-use plan::{CeilingKind, Options};
-use progress::Progress;
 use rumormill_launch::args::NetworkArgs;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::open_files;
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::signals::StopSignals;
+
+use args::BenchArgs;
+use figures::Figures;
+use plan::Plan;
+use plan::{CeilingKind, Options};
+use progress::Progress;
 
 /// Measures as the command line says, and prints the figures.
 pub(crate) async fn run(args: BenchArgs) -> Outcome {

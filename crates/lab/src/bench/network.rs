@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use rumormill::proto::SeedAddress;
 use rumormill::{Counters, Listener, Node, PeerSnapshot, PeerState, SeedNode, Subscription};
-use tokio::time::{Instant, sleep};
-
 use rumormill_launch::args::NetworkArgs;
 use rumormill_launch::identity;
 use rumormill_launch::listen::ANY_LOOPBACK_PORT;
 use rumormill_launch::overlay::Overlay;
 use rumormill_launch::seeds::start_seeds;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use tokio::time::{Instant, sleep};
 
 /// How long all nodes together may take to join.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(90);

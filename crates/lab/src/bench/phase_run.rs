@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use tokio::time::{Instant, sleep};
 
 use super::cost::cpu_seconds;
@@ -11,7 +12,6 @@ use super::progress::Progress;
 use super::scoreboard::Scoreboard;
 use super::source::Phase;
 use super::stamp::Clock;
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 /// A phase in which nothing arrives for this time is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);

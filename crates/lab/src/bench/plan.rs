@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 use super::stamp::STAMP_BYTES;
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 /// Default number of messages in flight, all publishers together.
 const DEFAULT_IN_FLIGHT: u64 = 32_768;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use rumormill_terminal::out::Paint;
 use rumormill_units::count::counted;
 
 use super::delays::Delays;
 use super::figures::Figures;
 use super::numbers::{float, grouped};
-use rumormill_terminal::out::Paint;
 
 impl Figures {
     /// The faults of the measurement. There are none if every message was delivered once and in

@@ -10,11 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rumormill_analysis::{Graph, Histogram};
-
+use rumormill_launch::log_dir::{self, PEERS, SEEDS};
 use rumormill_terminal::escape;
 
 use super::graph::graph;
-use rumormill_launch::log_dir::{self, PEERS, SEEDS};
 
 /// The content of a directory of logs.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ struct SeedLog {
 /// Length of a time in a log, as in `2026-02-26T19:39:24.123Z`.
 const TIME_LENGTH: usize = 24;
 /// Length of a short id in a log.
-const SHORT_ID_ID: usize = 8;
+const SHORT_ID: usize = 8;
 
 impl LogDir {
     pub(super) fn read(dir: &Path) -> Result<Self, String> {

@@ -12,13 +12,13 @@ use std::path::Path;
 
 use rumormill_analysis::{Graph, Propagation};
 use rumormill_plot::{Curves, Degrees, Format, Latency, Look, Picture, PlotError, Report};
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::{escape, out};
 
 use args::{PlotArgs, RUNNING};
 use kind::Kind;
 use logs::LogDir;
 use network::Network;
-use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
-use rumormill_terminal::{escape, out};
 
 /// Largest report, in bytes: a larger file is not a report.
 const MAX_REPORT_BYTES: u64 = 1024 * 1024 * 1024;

@@ -8,11 +8,11 @@ use rumormill_analysis::propagation::SHARES;
 use rumormill_analysis::{Arrival, Graph, Histogram, Message, Propagation};
 use rumormill_http::view::{MemberLine, MessageLine, NeighbourLine};
 use rumormill_http::{Client, ClientError, ControlFile, RunDir};
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::running::choose;
 
 use super::graph::graph;
 use super::kind::Kind;
-use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
-use rumormill_terminal::running::choose;
 
 /// Nodes that are asked at the same time.
 const MAX_REQUESTS: usize = 32;

@@ -9,16 +9,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rumormill_sim::campaign::{Point, Seeds, merge, points, summarise};
 use rumormill_sim::play::{Go, Measures, Phase, PlayError, Progress, play};
 use rumormill_sim::{Report, scenario};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::usage::Usage;
+use rumormill_terminal::{escape, out};
 use rumormill_units::duration;
 use tokio::sync::mpsc;
 
 use super::args::PlayArgs;
 use super::files::{self, builtin, shown_path};
 use super::show::print;
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
-use rumormill_terminal::signals::StopSignals;
-use rumormill_terminal::usage::Usage;
-use rumormill_terminal::{escape, out};
 
 /// The runs to make.
 struct Plan {

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use rumormill_sim::Report;
 use rumormill_sim::scenario::Builtin;
-use serde::Serialize;
-
 use rumormill_terminal::escape;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use serde::Serialize;
 
 fn failed(exit: Exit, what: &str, path: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::new(exit, format!("cannot {what} {}: {why}", shown_path(path)))

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use rumormill_sim::campaign::{compare, merge, summarise};
 use rumormill_sim::scenario::BUILTIN;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
+use rumormill_terminal::table::Table;
 
 use self::args::{PlayArgs, SimArgs, SimCommand};
 use self::files::{builtin, shown_path};
 use self::show::print;
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
-use rumormill_terminal::out;
-use rumormill_terminal::table::Table;
 
 /// Plays scenarios, or works with the reports of earlier runs.
 pub(crate) fn run(args: &SimArgs) -> Outcome {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use rumormill_analysis::Fit;
 use rumormill_sim::comparison::{OverlayReport, Rule};
-
-use super::args::OverlaysArgs;
-use super::files::{self, shown_path};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
 use rumormill_terminal::{escape, out};
+
+use super::args::OverlaysArgs;
+use super::files::{self, shown_path};
 
 /// Most reports of runs beside the rules.
 const MAX_REPORTS: usize = 100;

@@ -3,13 +3,12 @@
 use rumormill_analysis::Fit;
 use rumormill_sim::Report;
 use rumormill_sim::campaign::{Change, Summary};
-use rumormill_units::{duration, size};
-use serde::Serialize;
-
 use rumormill_terminal::escape;
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::table::Table;
+use rumormill_units::{duration, size};
+use serde::Serialize;
 
 /// A value with a text form for people.
 pub(super) trait Shown {
