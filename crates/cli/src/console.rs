@@ -1,46 +1,47 @@
-//! A running peer in its terminal: a line with `1` opens the view of connections, `2` that of messages,
-//! anything else leaves.
+//! The terminal of a running peer: a line with `1` opens the view of connections, `2` that of
+//! messages, any other line makes the peer leave.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use rumormill_http::Client;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::out;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 use tokio::sync::mpsc;
 
-use crate::exit::Outcome;
-use crate::out;
 use crate::top::{self, Tab};
 
-/// What there is to type.
+/// The inputs that the console understands.
 const HINT: &str = "1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave";
 
-/// How often a process in the background looks whether it has the terminal again.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a process in the background checks whether it has the terminal again.
+const FOREGROUND_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is typed.
+/// The lines that the user types.
 #[derive(Debug)]
 pub(crate) struct Console {
     lines: mpsc::Receiver<String>,
-    /// The terminal is read again when the last line has been acted on: a view reads it, too.
+    /// Lets the reader continue after a line was handled, because a view reads the terminal as
+    /// well.
     next: std::sync::mpsc::Sender<()>,
 }
 
 impl Console {
-    /// A console, if there is somebody at a terminal.
+    /// A console, if standard input and output are a terminal.
     pub(crate) fn open() -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return None;
         }
         let (sender, lines) = mpsc::channel(1);
-        let (next, acted) = std::sync::mpsc::channel();
-        // A blocking read that nothing can cancel must not hold up the runtime's end.
+        let (next, handled) = std::sync::mpsc::channel();
+        // A blocking read cannot be cancelled, and must not delay the end of the runtime.
         std::thread::spawn(move || {
             while let Some(line) = next_line() {
-                if sender.blocking_send(line).is_err() || acted.recv().is_err() {
+                if sender.blocking_send(line).is_err() || handled.recv().is_err() {
                     break;
                 }
             }
@@ -51,7 +52,8 @@ impl Console {
         Some(Console { lines, next })
     }
 
-    /// Does what is typed until it is time to leave. Without a terminal it waits for ever.
+    /// Handles the lines until the user asks the peer to leave. Without a console it waits for
+    /// ever.
     pub(crate) async fn run(console: &mut Option<Self>, client: Client) -> Outcome<()> {
         let Some(console) = console else { return std::future::pending().await };
         while let Some(line) = console.lines.recv().await {
@@ -70,22 +72,23 @@ impl Console {
     }
 }
 
-/// Whether what is typed is for this process, and not for the shell that started it with `&`.
+/// Whether this process gets the lines of the terminal, and not the shell that started it with `&`.
 fn is_in_foreground() -> bool {
     tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// The next line that is typed for this process; `None` at the end. Whoever reads the terminal from the
-/// background is stopped by the kernel (SIGTTIN), the whole process with its links open and nobody
-/// answering: the others would take it for dead. So it reads only what is there, and its own.
+/// The next line for this process; `None` at the end of the input. The kernel stops a process that
+/// reads the terminal from the background (SIGTTIN). Its links would stay open without an answer,
+/// and its neighbours would suspect it. So it reads only in the foreground, and only when there is
+/// input.
 fn next_line() -> Option<String> {
     let stdin = io::stdin();
-    let limit = Timespec::try_from(LOOK).ok()?;
+    let limit = Timespec::try_from(FOREGROUND_CHECK_INTERVAL).ok()?;
     loop {
         let terminal = is_in_foreground().then(|| PollFd::new(&stdin, PollFlags::IN));
         match poll(&mut Vec::from_iter(terminal), Some(&limit)) {
             Ok(0) | Err(Errno::INTR) => {}
-            // A terminal gives one line at a time, so none waits in the buffer.
+            // A terminal gives one line at a time, so no line waits in the buffer of `stdin`.
             Ok(_) if is_in_foreground() => break,
             Ok(_) => {}
             Err(_) => return None,

@@ -2,41 +2,31 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod args;
-mod bench;
+mod cli;
 mod commands;
 mod console;
 mod control;
 mod doctor;
-mod escape;
-mod exit;
-mod hello;
-mod launch;
 mod log;
-mod out;
-mod plot;
-mod rlimit;
 mod settings;
-mod signals;
-mod sim;
 mod supervise;
-mod table;
+mod text;
 mod top;
 mod up;
-mod usage;
-mod utc;
+mod workload;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
+use rumormill_terminal::program::{Threads, block_on, finish, parse_error};
 
-use args::{Cli, Command};
+use cli::{Cli, Command};
 use commands::{
-    bench as bench_command, clean, completions, config, doctor as doctor_command, get, leave, man,
-    members, messages, neighbours, peer, plot as plot_command, seed, send, sim as sim_command,
-    status, tail, top as top_command, up as up_command,
+    clean, completions, config, doctor as doctor_command, get, leave, man, members, messages,
+    neighbours, peer, seed, send, status, tail, top as top_command, up as up_command,
 };
-use exit::{Exit, Failure, Outcome};
 
 /// Many small allocations of many sizes on several threads: half the memory and less time than
 /// with the allocator of most systems.
@@ -46,51 +36,38 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     rumormill::silence_caught_panics();
     let variable = |name: &str| std::env::var_os(name);
-    let outcome = match settings::layer(std::env::args_os().collect(), &variable) {
-        Ok(layered) => match parse(&layered) {
-            Ok(command) => run(command),
-            Err(code) => return code,
-        },
-        Err(failure) => Err(failure),
+    let layered = match settings::layer(&Cli::command(), std::env::args_os().collect(), &variable) {
+        Ok(layered) => layered,
+        Err(failure) => return finish("rumor", Err(failure)),
     };
-    match outcome {
-        Ok(exit) => exit.into(),
-        Err(Failure { exit, error }) => {
-            if let Some(error) = error {
-                out::say(format!(
-                    "{} {}",
-                    out::Paint::stderr().red("rumor:"),
-                    exit::in_words(&error)
-                ));
-            }
-            exit.into()
-        }
+    match parse(&layered) {
+        Ok(command) => finish("rumor", run(command)),
+        Err(code) => code,
     }
 }
 
-/// The command; or the exit code, where the command line asked for help or is wrong.
+/// The command; or the exit code, if the command line asks for help or is wrong.
 fn parse(layered: &settings::Layered) -> Result<Command, ExitCode> {
     Cli::try_parse_from(&layered.arguments).map(|cli| cli.command).map_err(|e| {
-        // If nobody reads it, nothing is lost.
-        let _ = e.print();
-        // What a file or the environment says is configuration.
-        if let Some(by) = settings::told_by(&e, layered).filter(|_| e.use_stderr()) {
-            out::say(format!("\nwith {by}"));
-            return Exit::Config.into();
+        let code = parse_error(&e);
+        // A wrong value from a file or from the environment is wrong configuration.
+        match settings::sources_of(&e, layered).filter(|_| e.use_stderr()) {
+            Some(sources) => {
+                out::say(format!("\nwith {sources}"));
+                Exit::Config.into()
+            }
+            None => code,
         }
-        ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Exit::Usage as u8))
     })
 }
 
 fn run(command: Command) -> Outcome {
     match command {
         Command::Clean(args) => clean::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Config(args) => config::run(args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Config(args) => config::run(args, &Cli::command(), Cli::check),
+        Command::Man(args) => man::run(&args, Cli::command()),
         Command::Up(args) => block_on(Threads::Many, up_command::run(*args)),
-        Command::Bench(args) => block_on(Threads::Many, bench_command::run(*args)),
-        Command::Sim(args) => sim_command::run(&args),
         Command::Seed(args) => block_on(Threads::Many, seed::run(*args)),
         Command::Peer(args) => block_on(Threads::Many, peer::run(*args)),
         Command::Status(args) => block_on(Threads::One, status::run(args)),
@@ -101,31 +78,7 @@ fn run(command: Command) -> Outcome {
         Command::Send(args) => block_on(Threads::One, send::run(args)),
         Command::Tail(args) => block_on(Threads::One, tail::run(args)),
         Command::Top(args) => block_on(Threads::One, top_command::run(args)),
-        Command::Plot(args) => block_on(Threads::One, plot_command::run(*args)),
-        Command::Doctor(args) => block_on(Threads::One, doctor_command::run(args)),
+        Command::Doctor(args) => block_on(Threads::One, doctor_command::run(args, Cli::command())),
         Command::Leave(args) => block_on(Threads::One, leave::run(args)),
     }
-}
-
-/// How many threads a command needs.
-enum Threads {
-    /// One request and its answer.
-    One,
-    /// Nodes: as many as there are processors.
-    Many,
-}
-
-fn block_on(threads: Threads, command: impl Future<Output = Outcome>) -> Outcome {
-    let mut builder = match threads {
-        Threads::One => tokio::runtime::Builder::new_current_thread(),
-        Threads::Many => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Failed, format!("cannot start the runtime: {e}")))?;
-    let outcome = runtime.block_on(command);
-    // What still runs now (a stuck disk, a name lookup) must not hold the program up.
-    runtime.shutdown_background();
-    outcome
 }

@@ -1,9 +1,9 @@
-//! Being started by another program (`--supervised`).
+//! A node that another program starts (`--supervised`).
 //!
 //! A program that starts many nodes (`rumor up --processes`, a test) needs their addresses before
 //! it can write their configuration, and must not leave them behind. So a supervised node
 //!
-//! 1. binds its listener and writes `{"listening":"ADDRESS","id":"ID"}` as a line to standard output
+//! 1. binds its listener and writes the line `{"listening":"ADDRESS","id":"ID"}` to standard output
 //!    (`id` only of a seed whose identity is known before it starts),
 //! 2. waits for a line on standard input; `--config` is read only then,
 //! 3. starts, and writes the content of its control file as a line,
@@ -15,22 +15,21 @@ use std::net::SocketAddr;
 
 use rumormill::proto::PeerId;
 use rumormill_http::ControlFile;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-
-use crate::exit::{Exit, Failure, Outcome};
-use crate::out;
 
 /// The first line that a supervised node writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Listening {
     pub(crate) listening: SocketAddr,
-    /// Absent if it is not known yet.
+    /// Absent if the id is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
 }
 
-/// The way to the program that started this one.
+/// The connection with the program that started this one.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     lines: mpsc::Receiver<()>,
@@ -40,7 +39,7 @@ impl Supervisor {
     pub(crate) fn new() -> Self {
         die_with_parent();
         let (sender, lines) = mpsc::channel(1);
-        // A blocking read that nothing can cancel must not hold up the runtime's end.
+        // A blocking read cannot be cancelled, and must not delay the end of the runtime.
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 if line.is_err() || sender.blocking_send(()).is_err() {
@@ -68,7 +67,7 @@ impl Supervisor {
         out::json(file)
     }
 
-    /// Resolves when the supervisor closes standard input, or dies.
+    /// Resolves when the supervisor closes standard input, or ends.
     pub(crate) async fn gone(&mut self) {
         while self.lines.recv().await.is_some() {}
     }

@@ -1,8 +1,8 @@
-//! Addresses and identities on many hosts: names with dead addresses, names that lead to the loopback
-//! interface, addresses that change, data directories that were copied.
+//! Addresses and identities on many hosts: names with dead addresses, names that lead to the
+//! loopback interface, addresses that change, data directories that were copied.
 //!
-//! Each host is a network namespace with its own `/etc/hosts`. It needs root and `ip`; where one is missing
-//! it says so and does nothing.
+//! Each host is a network namespace with its own `/etc/hosts`. The tests need root and `ip`;
+//! without them they print that and do nothing.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,7 +18,7 @@ use support::hosts::{Hosts, ip};
 
 const NETWORK: &str = "10.78.0";
 
-/// Waits until something holds; says what did not if it never does.
+/// Waits until a condition holds, or fails the test with its description.
 fn wait<T>(what: &str, within: u64, mut holds: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(within);
     loop {
@@ -37,7 +37,7 @@ struct Lab {
 }
 
 impl Lab {
-    /// `None` where it cannot be made.
+    /// `None` if the hosts cannot be made.
     fn new(hosts: usize) -> Option<Self> {
         let lab = Lab { hosts: Hosts::new(NETWORK, hosts, &[])?, nodes: Vec::new() };
         for host in 0..hosts {
@@ -72,7 +72,7 @@ impl Lab {
         self.hosts.rumor(host, &host.to_string(), args)
     }
 
-    /// Starts a node; it is ended with the lab.
+    /// Starts a node, which ends with the lab.
     fn start(&mut self, host: usize, name: &str, args: &[&str]) {
         let logs = self.path(&format!("logs-{name}"));
         let args = [args, &["--name", name, "--log-dir", &logs]].concat();
@@ -113,7 +113,7 @@ impl Lab {
         self.hosts.logged(name)
     }
 
-    /// What the node `name` on a host says.
+    /// The answer of the node `name` on a host to a command.
     fn ask(&self, host: usize, name: &str, args: &[&str]) -> Option<Value> {
         let out = self.rumor(host, &[args, &["--node", name, "--json"]].concat()).output().unwrap();
         serde_json::from_slice(&out.stdout).ok()
@@ -174,7 +174,8 @@ fn seed_whose_name_leads_to_two_dead_addresses_first_is_joined() {
     let Some(mut lab) = Lab::new(5) else { return };
     lab.config(&["seed.test:7000"]);
     let name = |host: usize| format!("{} seed.test", address(host));
-    // The resolver puts those first that share most bits with this host's address; no process answers there.
+    // The resolver puts those first that share most bits with this host's address; no process
+    // answers there.
     for host in [1, 2] {
         lab.hosts.port(host, &["down"]);
     }
@@ -186,10 +187,10 @@ fn seed_whose_name_leads_to_two_dead_addresses_first_is_joined() {
 }
 
 #[test]
-fn hosts_that_map_their_own_name_to_loopback_make_one_network() {
+fn hosts_that_map_their_names_to_loopback_make_one_network() {
     let Some(mut lab) = Lab::new(3) else { return };
     lab.config(&["seed.test:7000"]);
-    // As Debian does on the host itself; the others have it from the name server.
+    // As Debian does on the host itself; the others resolve the name with the name server.
     lab.names(0, &["127.0.1.1 seed.test"]);
     for host in 1..3 {
         lab.names(host, &[&format!("{} seed.test", address(0))]);
@@ -202,7 +203,7 @@ fn hosts_that_map_their_own_name_to_loopback_make_one_network() {
     for (host, name) in [(1, "one"), (2, "two")] {
         wait("the peers on other hosts join", 20, || lab.has_joined(host, name));
     }
-    wait("everybody is known by an address that others can reach", 60, || {
+    wait("every peer is known by an address that others can reach", 60, || {
         let seen = [(0, "seed"), (0, "beside"), (1, "one"), (2, "two")].map(|(host, node)| {
             let mut all = lab.addresses(host, node);
             all.sort();
@@ -265,7 +266,7 @@ fn peer_whose_host_gets_another_address_is_known_by_it_within_a_minute() {
     });
 }
 
-/// It runs on: it listens on all interfaces.
+/// The seed keeps running, because it listens on all interfaces.
 #[test]
 fn seed_whose_host_gets_another_address_is_followed_when_its_name_does() {
     let Some(mut lab) = Lab::new(2) else { return };
@@ -326,7 +327,7 @@ fn copy_of_a_data_directory_ends_with_its_exit_code_and_the_original_goes_on() {
     assert_eq!(status.code(), Some(9));
     let text = lab.output("web-copy");
     assert!(text.contains("started earlier") && text.contains("10.78.0.2:"), "{text}");
-    // Longer than several rounds of the fight that there would be.
+    // Longer than several rounds of reconnecting, if both processes ran on.
     let calm = Instant::now();
     wait("a while passes", 10, || (calm.elapsed() > Duration::from_secs(3)).then_some(()));
     let after = wait("the original is joined", 20, || lab.has_joined(1, "web"));

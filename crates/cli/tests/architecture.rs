@@ -28,7 +28,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn arrows_point_towards_the_core() {
+fn dependencies_point_towards_the_core() {
     let deps = dependencies();
     let ours = |of: &str| -> BTreeSet<&str> {
         let all = deps[of].iter().map(String::as_str);
@@ -45,11 +45,38 @@ fn arrows_point_towards_the_core() {
     assert!(ours("rumormill-plot").is_subset(&plot));
     let http = BTreeSet::from(["rumormill", "rumormill-analysis", "rumormill-proto"]);
     assert!(ours("rumormill-http").is_subset(&http));
+    let terminal = BTreeSet::from(["rumormill", "rumormill-http"]);
+    assert!(ours("rumormill-terminal").is_subset(&terminal));
+    let launch =
+        BTreeSet::from(["rumormill", "rumormill-http", "rumormill-terminal", "rumormill-units"]);
+    assert!(ours("rumormill-launch").is_subset(&launch));
+    assert!(!ours("rumormill-lab").contains("rumormill-cli"));
+}
+
+/// Every crate of the workspace that a crate contains, directly or through another one.
+fn contained(of: &str, dependencies: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![of.to_owned()];
+    while let Some(name) = open.pop() {
+        let direct = dependencies.get(&name).into_iter().flatten();
+        open.extend(direct.filter(|d| found.insert((*d).clone())).cloned());
+    }
+    found
+}
+
+#[test]
+fn node_program_contains_no_simulator_and_no_plotting_library() {
+    let dependencies = dependencies();
+    let contained = contained("rumormill-cli", &dependencies);
+    for absent in ["rumormill-sim", "rumormill-plot", "plotters", "resvg", "dejavu", "indicatif"] {
+        assert!(!contained.contains(absent), "rumor contains {absent}; it belongs into rumor-lab");
+    }
+    assert!(contained.contains("rumormill-proto"), "{contained:?}");
 }
 
 /// A library that opens sockets, spawns threads or reads clocks has no business in the core.
 #[test]
-fn the_core_depends_on_nothing_that_acts() {
+fn core_depends_on_no_crate_that_opens_sockets_or_reads_clocks() {
     let allowed = BTreeSet::from([
         "blake3",
         "bytes",
@@ -72,7 +99,7 @@ fn the_core_depends_on_nothing_that_acts() {
 
 /// Every dependency of the workspace has its reason in ARCHITECTURE.md.
 #[test]
-fn every_dependency_has_its_reason() {
+fn every_dependency_has_a_reason_in_the_architecture_page() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let page = std::fs::read_to_string(format!("{root}/ARCHITECTURE.md")).unwrap();
     for (name, dependencies) in dependencies() {

@@ -1,4 +1,4 @@
-//! What goes wrong, what the program says of it, and with which code it ends.
+//! Wrong input and failures: the message of the program, and its exit code.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,7 +8,8 @@ use std::net::TcpListener;
 
 use support::{Place, Ran, Running, free_port, until};
 
-/// Runs a command that must fail: with this code, saying this, and nothing on standard output.
+/// Runs a command that must fail with this exit code and these parts of the message, and print
+/// nothing to standard output.
 #[track_caller]
 fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
     let ran = place.run(args);
@@ -22,8 +23,8 @@ fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
 }
 
 #[test]
-fn wrong_usage_is_2() {
-    let place = Place::new();
+fn wrong_usage_exits_with_2() {
+    let place = support::new_place();
     let config = place.write("two.txt", "127.0.0.1:1\n127.0.0.1:2\n");
     let table: &[(&[&str], &[&str])] = &[
         (&["frobnicate"], &["unrecognized subcommand 'frobnicate'"]),
@@ -54,10 +55,10 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn wrong_configuration_is_3() {
-    let place = Place::new();
+fn wrong_configuration_exits_with_3() {
+    let place = support::new_place();
     let bad = place.write("bad.txt", "127.0.0.1:7000\n\n127.0.0.1:99999\n");
-    let empty = place.write("empty.txt", "# nobody\n");
+    let empty = place.write("empty.txt", "# no seed\n");
     let twice = place.write("twice.txt", "localhost:7000\nLOCALHOST:7000\n");
     fails(&place, &["up", "--retention", "1KiB"], 2, &["--retention", "1 MiB and 1 TiB"]);
     let small = place.write("small.toml", "seeds = [\"127.0.0.1:1\"]\nretention = \"1KiB\"\n");
@@ -94,16 +95,16 @@ fn wrong_configuration_is_3() {
 }
 
 #[test]
-fn a_seed_that_is_not_the_pinned_one_is_3() {
-    let place = Place::new();
+fn seed_with_another_identity_than_its_pin_exits_with_3() {
+    let place = support::new_place();
     let pin = "0f".repeat(32);
     let config = place.write("config.txt", &format!("127.0.0.1:{}#{pin}\n", free_port()));
     fails(&place, &["seed", "--config", &config], 3, &["pins", &pin, "correct the pin"]);
 }
 
 #[test]
-fn a_taken_port_is_4() {
-    let place = Place::new();
+fn taken_port_exits_with_4() {
+    let place = support::new_place();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -124,9 +125,9 @@ fn a_taken_port_is_4() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_used_is_5() {
-    let place = Place::new();
-    // A file where the directory should be: that stops even the superuser.
+fn unusable_data_directory_exits_with_5() {
+    let place = support::new_place();
+    // A file in the place of the directory stops even the superuser.
     let file = place.write("file", "");
     let inside = format!("{file}/data");
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
@@ -141,8 +142,8 @@ fn a_data_directory_that_cannot_be_used_is_5() {
 }
 
 #[test]
-fn a_data_directory_in_use_is_5() {
-    let place = Place::new();
+fn data_directory_in_use_exits_with_5() {
+    let place = support::new_place();
     let data = place.path().join("data").to_str().unwrap().to_owned();
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
     let args = ["peer", "--config", &config, "--data-dir", &data, "--supervised"];
@@ -159,9 +160,9 @@ fn a_data_directory_in_use_is_5() {
 /// Its key would be two nodes at once.
 /// The database library panics where it meets some of these pages.
 #[test]
-fn damaged_pages_of_the_store_are_5_and_no_panic() {
+fn damaged_store_exits_with_5_and_does_not_panic() {
     const PAGE: usize = 4096;
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let data = place.path().join("data");
     let args = ["peer", "--config", &config, "--supervised", "--listen", "127.0.0.1:0"];
@@ -176,7 +177,7 @@ fn damaged_pages_of_the_store_are_5_and_no_panic() {
 
     let file = data.join("peer.redb");
     let whole = std::fs::read(&file).unwrap();
-    let nobody = place.write("nobody.txt", "127.0.0.1:1\n");
+    let config = place.write("no-seed.txt", "127.0.0.1:1\n");
     let mut caught = 0;
     for seed in 1..=12_u64 {
         let mut state = seed;
@@ -193,7 +194,7 @@ fn damaged_pages_of_the_store_are_5_and_no_panic() {
         let ran = place.run(&[
             "peer",
             "--config",
-            &nobody,
+            &config,
             "--listen",
             "127.0.0.1:0",
             "--join-within",
@@ -212,25 +213,25 @@ fn damaged_pages_of_the_store_are_5_and_no_panic() {
 }
 
 #[test]
-fn a_data_directory_of_a_node_of_the_other_role_is_5() {
-    let place = Place::new();
+fn data_directory_of_the_other_role_exits_with_5() {
+    let place = support::new_place();
     let data = place.path().join("data").to_str().unwrap().to_owned();
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
     let of = |role| [role, "--config", &config, "--data-dir", &data];
-    let mut seed = Running::spawn(place.rumor(&of("seed")));
+    let mut seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs", || place.run(&["status"]).code == 0);
     fails(&place, &of("peer"), 5, &["seed.redb is there", "another node", "of its own"]);
-    // Also when it does not run; and it does run again.
+    // Also while the seed does not run; then it runs again.
     seed.signal("-INT");
     seed.wait();
     fails(&place, &of("peer"), 5, &["seed.redb is there"]);
-    let _seed = Running::spawn(place.rumor(&of("seed")));
+    let _seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs again", || place.run(&["status"]).code == 0);
 }
 
 #[test]
-fn no_running_node_is_6() {
-    let place = Place::new();
+fn command_without_a_running_node_exits_with_6() {
+    let place = support::new_place();
     for args in
         [&["status"][..], &["members"], &["messages"], &["send", "x"], &["tail"], &["leave"]]
     {
@@ -243,8 +244,8 @@ fn no_running_node_is_6() {
 }
 
 #[test]
-fn seeds_that_are_down_are_7() {
-    let place = Place::new();
+fn join_without_running_seeds_exits_with_7() {
+    let place = support::new_place();
     let address = format!("127.0.0.1:{}", free_port());
     let config = place.write("config.txt", &format!("{address}\n"));
     fails(
@@ -256,8 +257,8 @@ fn seeds_that_are_down_are_7() {
 }
 
 #[test]
-fn a_seed_with_another_key_is_7() {
-    let place = Place::new();
+fn join_at_a_seed_with_another_network_key_exits_with_7() {
+    let place = support::new_place();
     let (seed, _config) = place.seed();
     let address = seed.listening["listening"].as_str().unwrap();
     let wrong = place.write("wrong.txt", &format!("{address}#{}\n", "0f".repeat(32)));
@@ -270,8 +271,8 @@ fn a_seed_with_another_key_is_7() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_costs_the_log_only() {
-    let place = Place::new();
+fn node_runs_without_a_log_that_cannot_be_written() {
+    let place = support::new_place();
     let file = place.write("file", "");
     let ran = place
         .run(&[
@@ -293,9 +294,9 @@ fn a_log_that_cannot_be_written_costs_the_log_only() {
 }
 
 #[test]
-fn a_run_directory_that_others_can_write_to_is_refused() {
+fn run_directory_writable_by_others_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
-    let place = Place::new();
+    let place = support::new_place();
     std::fs::create_dir(place.run_dir()).unwrap();
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(place.run_dir(), open).unwrap();
@@ -303,9 +304,9 @@ fn a_run_directory_that_others_can_write_to_is_refused() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_error() {
-    let place = Place::new();
-    let mut command = place.rumor(&["completions", "bash"]);
+fn closed_standard_output_is_no_error() {
+    let place = support::new_place();
+    let mut command = place.command(&["completions", "bash"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -313,10 +314,10 @@ fn a_reader_that_has_had_enough_is_no_error() {
 }
 
 #[test]
-fn ctrl_c_before_the_end_of_a_run_is_130() {
-    let place = Place::new();
+fn ctrl_c_before_the_end_of_a_run_exits_with_130() {
+    let place = support::new_place();
     let mut up =
-        Running::spawn(place.rumor(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
+        Running::spawn(place.command(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
     let two_peers = || {
         let files = std::fs::read_dir(place.run_dir());
         files.is_ok_and(|f| f.count() >= 3)

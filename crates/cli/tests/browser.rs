@@ -40,7 +40,7 @@ impl Browser {
                 Some(port.trim_end_matches('.').to_owned())
             })
             .expect("chromedriver says where it listens");
-        // What else it says goes nowhere, but its pipe must not fill up.
+        // Further output is discarded, because a full pipe would block the driver.
         std::thread::spawn(move || lines.for_each(drop));
         let address = format!("127.0.0.1:{port}");
         let capabilities = json!({
@@ -62,7 +62,7 @@ impl Browser {
         Browser { driver, address, session, window }
     }
 
-    /// What an expression comes to.
+    /// The value of an expression.
     async fn eval(&self, expression: &str) -> Value {
         self.window.execute(&format!("return {expression};"), Vec::new()).await.unwrap()
     }
@@ -79,7 +79,7 @@ impl Browser {
         }
     }
 
-    /// Waits until what has changed is drawn: two frames, as a new size is known in the first.
+    /// Waits until a change is drawn: two frames, because a new size is known only in the first.
     async fn frames(&self) {
         let script = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()));";
         self.window.execute_async(script, Vec::new()).await.unwrap();
@@ -89,14 +89,14 @@ impl Browser {
         self.window.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
-    /// Replaces what stands in a field.
+    /// Replaces the text of a field.
     async fn fill(&self, selector: &str, text: &str) {
         let field = self.window.find(Locator::Css(selector)).await.unwrap();
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// One of the browser's logs since it was last asked for, which WebDriver itself has no word for.
+    /// The new entries of one of the browser's logs, through a command that WebDriver itself lacks.
     fn log(&self, kind: &str) -> Vec<Value> {
         let answer = self.command("POST", "/se/log", &json!({ "type": kind }).to_string());
         let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
@@ -129,7 +129,7 @@ impl Browser {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// No error was told, and nobody but the node was asked.
+    /// Requires that the page logged no error, and sent requests to the node only.
     fn was_well_behaved(&self, page: &str) {
         let errors: Vec<Value> =
             self.log("browser").into_iter().filter(|e| e["level"] == "SEVERE").collect();
@@ -146,7 +146,7 @@ impl Browser {
         assert!(asked > 5, "the log of requests is empty");
     }
 
-    /// A picture, if it is one to look at: nothing reaches out of the window at its side.
+    /// Saves a picture of the page, and requires that no element is wider than the window.
     async fn picture(&self, directory: &Path, name: &str) {
         let wide = self.eval("document.documentElement.scrollWidth - innerWidth").await;
         assert!(wide.as_i64().unwrap() <= 0, "{name}: {wide} pixels reach out of the window");
@@ -156,7 +156,7 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// The driver takes the browser with it only if it is asked to.
+    /// Ends the session, because the driver does not end the browser by itself.
     fn drop(&mut self) {
         let _ = self.command("DELETE", "", "");
         let _ = self.driver.kill();
@@ -164,7 +164,7 @@ impl Drop for Browser {
     }
 }
 
-/// The address of the page with its token, as the control file of a node says.
+/// The address and the token of the page, from the control file of a node.
 fn page_of(place: &Place) -> (String, String) {
     let mut found = None;
     until("the run has control files", || {
@@ -183,7 +183,7 @@ fn page_of(place: &Place) -> (String, String) {
 fn network_of(place: &Place, peers: usize) -> Running {
     let peers = peers.to_string();
     let args = ["up", "--peers", &peers, "--for", "forever", "--messages", "0", "--json"];
-    Running::spawn(place.rumor(&args))
+    Running::spawn(place.command(&args))
 }
 
 fn pictures() -> PathBuf {
@@ -195,8 +195,8 @@ fn pictures() -> PathBuf {
 const PEERS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happens() {
-    let place = Place::new();
+async fn page_shows_the_network_and_carries_out_actions() {
+    let place = support::new_place();
     let peers = PEERS.to_string();
     let mut up = network_of(&place, PEERS);
     let (url, token) = page_of(&place);
@@ -219,29 +219,30 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
     assert_eq!(browser.eval(&format!("{network}.peers.filter(p => p.at).length")).await, PEERS);
     assert_eq!(browser.eval("location.hash").await, "", "the token is not shown");
 
-    // A message that is published here appears, and reaches everybody.
+    // A message that is published here appears, and reaches every peer.
     publish(&browser, "good morning").await;
     browser.until("it has reached all", &reached("good morning", PEERS)).await;
     browser
         .until("its spread is drawn", "document.querySelectorAll('#spread svg').length > 0")
         .await;
 
-    // In two parts, a message reaches its half; it gets to the other one when the network is whole again.
+    // During a partition a message reaches one half; it reaches the other one after the partition.
     browser.click("#tab-network").await;
     browser.click("#cut").await;
-    browser.until("the cut is seen", &format!("{network}.components === 2")).await;
+    browser.until("the partition is seen", &format!("{network}.components === 2")).await;
     assert_eq!(browser.eval("document.querySelector('#figure-parts').textContent").await, "2");
     publish(&browser, "are you there").await;
     browser.until("it has reached its half", &reached("are you there", PEERS / 2)).await;
     browser.click("#tab-network").await;
-    assert_eq!(browser.eval("document.querySelector('#cut').textContent").await, "Make whole");
+    assert_eq!(browser.eval("document.querySelector('#cut').textContent").await, "End partition");
     browser.picture(&pictures(), "cut-in-two").await;
     browser.click("#cut").await;
-    browser.until("it is whole again", &format!("{network}.components === 1")).await;
+    browser.until("the partition is over", &format!("{network}.components === 1")).await;
     browser.click("#tab-messages").await;
     browser.until("the other half has it", &reached("are you there", PEERS)).await;
 
-    // A peer is killed, and turns dead on the word of witnesses, with the seeds that agreed.
+    // A peer is killed, and the page shows it as dead, with the witnesses and the seeds that
+    // agreed.
     browser.click("#tab-network").await;
     browser.fill("#search", "peer-05\n").await;
     browser
@@ -257,7 +258,7 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
         .unwrap();
     browser
         .until(
-            "the page says that it is dead, and on whose word",
+            "the page says that it is dead, and names the witnesses",
             "(t => t.includes('✕ dead') && /accused by .*peer-.*agreed by . seeds .seed-/.test(t))\
              (document.querySelector('#chosen').innerText.replaceAll('\\n', ' '))",
         )
@@ -266,7 +267,7 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
     assert_eq!(browser.eval("document.querySelector('#figure-dead').textContent").await, "1");
     assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, alive);
 
-    // A peer that is added there is one like the others.
+    // A peer that is added at the page is like the others.
     browser.click("#add").await;
     let newcomer = format!("{network}.peers.find(p => p.name === 'peer-13')");
     browser
@@ -285,7 +286,7 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
     assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, peers);
 
     browser.click("#tab-network").await;
-    look(&browser).await;
+    save_pictures(&browser).await;
     browser.was_well_behaved(&url);
     drop(browser);
 
@@ -304,7 +305,7 @@ async fn publish(browser: &Browser, text: &str) {
     browser.click("#tab-messages").await;
     browser
         .until(
-            "there is somebody to publish",
+            "there is a peer that can publish",
             "document.querySelector('#publish-by').options.length > 0",
         )
         .await;
@@ -312,7 +313,7 @@ async fn publish(browser: &Browser, text: &str) {
     browser.click("#publish button").await;
 }
 
-/// Whether the feed shows that a message has reached so many peers.
+/// An expression: whether the feed shows that a message has reached this number of peers.
 fn reached(text: &str, peers: usize) -> String {
     format!(
         "[...document.querySelectorAll('#feed tr')].some(r => r.innerText.includes('{text}') && \
@@ -320,8 +321,8 @@ fn reached(text: &str, peers: usize) -> String {
     )
 }
 
-/// Every view, in both themes and at three widths.
-async fn look(browser: &Browser) {
+/// Saves pictures of every view, in both themes and at three widths.
+async fn save_pictures(browser: &Browser) {
     let directory = pictures();
     browser.fill("#search", "peer-02\n").await;
     browser.click("#zoom-fit").await;
@@ -346,20 +347,21 @@ async fn look(browser: &Browser) {
     }
 }
 
-/// A thousand peers, and how long their frames take. Not in CI: it takes minutes without optimization.
+/// A thousand peers, and how long their frames take. Not in CI: it takes minutes without
+/// optimization.
 ///
 /// ```text
 /// cargo test --release -p rumormill-cli --test browser -- --ignored --nocapture
 /// ```
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute, and has to be run with --release"]
-async fn a_thousand_peers_are_drawn() {
-    let place = Place::new();
+async fn page_draws_a_thousand_peers() {
+    let place = support::new_place();
     let mut up = network_of(&place, 1000);
     let (url, token) = page_of(&place);
     let own = |up: &Running| processor_time(up.child.id());
     let browser = Browser::open().await;
-    // First the network alone, then with somebody who looks at it.
+    // First the network alone, then with a browser that shows it.
     until("all have joined", || {
         let ran = place.run(&["members", "--node", "seed-1", "--json"]);
         ran.code == 0 && ran.json().as_array().is_some_and(|m| m.len() == 1000)
@@ -383,7 +385,7 @@ async fn a_thousand_peers_are_drawn() {
 
     browser.click("#tab-messages").await;
     browser
-        .until("somebody can publish", "document.querySelector('#publish-by').options.length > 0")
+        .until("a peer can publish", "document.querySelector('#publish-by').options.length > 0")
         .await;
     browser.fill("#publish-text", "to a thousand").await;
     browser.click("#publish button").await;
@@ -392,7 +394,8 @@ async fn a_thousand_peers_are_drawn() {
     let drawn = frames(&place, &browser, over).await;
     println!("{drawn}; {alone:.2} cores alone, {watched:.2} with the page open");
     browser.picture(&pictures(), "a-thousand").await;
-    // A denser network than the law makes of a thousand peers: links between any two, drawn as the others.
+    // A denser network than the law makes of a thousand peers: links between any two, drawn as the
+    // others.
     browser
         .eval(
             "(() => { const show = rumor.graph.show; rumor.graph.show = function(n) { \
@@ -409,7 +412,7 @@ async fn a_thousand_peers_are_drawn() {
     up.rest();
 }
 
-/// How long it takes to draw a frame while messages flow, five a second.
+/// The time to draw a frame while five messages a second are published.
 async fn frames(place: &Place, browser: &Browser, over: Duration) -> String {
     browser.eval("(rumor.graph.frames = { count: 0, spent: 0, worst: 0 })").await;
     let since = Instant::now();
@@ -427,7 +430,7 @@ async fn frames(place: &Place, browser: &Browser, over: Duration) -> String {
     )
 }
 
-/// Seconds that a process has had of processors.
+/// Processor time of a process, in seconds.
 fn processor_time(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();

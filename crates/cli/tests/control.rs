@@ -19,7 +19,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let place = Place::new();
+        let place = support::new_place();
         let (seed, config) = place.seed();
         let anna = place.peer(&config, "anna");
         let bert = place.peer(&config, "bert");
@@ -44,13 +44,15 @@ impl Network {
 }
 
 #[test]
-fn a_message_goes_from_one_to_the_other() {
+fn message_from_one_peer_is_shown_at_the_other() {
     let network = Network::start();
-    let mut tail =
-        Running::spawn(network.place.rumor(&["tail", "--node", "bert", "--json", "--count", "1"]));
+    let mut tail = Running::spawn(
+        network.place.command(&["tail", "--node", "bert", "--json", "--count", "1"]),
+    );
     let mut events =
-        Running::spawn(network.place.rumor(&["tail", "--events", "--node", "bert", "--json"]));
-    // `tail` shows what comes after it has connected, which only it knows; so it is repeated.
+        Running::spawn(network.place.command(&["tail", "--events", "--node", "bert", "--json"]));
+    // `tail` shows messages published after it has connected, a moment that the test cannot know;
+    // so the message is published again and again.
     let hostile = "hi \u{1b}[2Jthere";
     let mut sent = Vec::new();
     until("tail ends", || {
@@ -65,13 +67,15 @@ fn a_message_goes_from_one_to_the_other() {
     let listed = network.json(&["messages", "--node", "bert", "--limit", "1"]);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!((&listed[0]["topic"], &listed[0]["hops"]), (&"news".into(), &1.into()));
-    // What takes the most room as JSON text: each of these bytes becomes six.
+    // The payload that is largest as JSON text: each of its bytes takes six.
     let large = "\0".repeat(1024 * 1024);
     let file = network.place.write("large", &large);
-    let mut send = network.place.rumor(&["send", "--node", "anna", "--topic", "large", "-"]);
+    let mut send = network.place.command(&["send", "--node", "anna", "--topic", "large", "-"]);
     let ran = Ran::of(&["send"], send.stdin(fs::File::open(file).unwrap()).output().unwrap()).ok();
     let id = ran.out.trim();
-    until("the large one is there", || network.place.run(&["get", id, "--node", "bert"]).code == 0);
+    until("the large message is there", || {
+        network.place.run(&["get", id, "--node", "bert"]).code == 0
+    });
     assert_eq!(network.text(&["get", id, "--node", "bert", "--raw"]), large);
 
     let shown = network.text(&["messages", "--node", "bert"]);
@@ -94,24 +98,24 @@ fn a_message_goes_from_one_to_the_other() {
     });
 
     network.text(&["leave", "--node", "anna"]);
-    until("the goodbye is an event", || events.line()["event"] == "member_left");
+    until("the departure is an event", || events.line()["event"] == "member_left");
 }
 
 #[test]
-fn what_a_node_knows() {
+fn commands_show_the_state_of_a_node() {
     let network = Network::start();
     let status = network.json(&["status", "--node", "anna"]);
     assert_eq!((&status["role"], &status["state"]), (&"peer".into(), &"joined".into()));
     assert_eq!(status["pid"], network.anna.pid());
     assert_eq!(status["seeds"][0]["registered"], true);
     let text = network.text(&["status", "--node", "anna", "--counters"]);
-    for part in ["anna (peer", "joined, life 1", "at 1 of 1 seed (1 needed)", "counters"] {
+    for part in ["anna (peer", "joined, incarnation 1", "at 1 of 1 seed (1 needed)", "counters"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let text = network.text(&["status", "--node", "seed-1"]);
     assert!(text.contains("answers for the network") && text.contains("2 peers alive"), "{text}");
 
-    // A node is also known by its id, whole or short.
+    // A node is also found by its id, whole or short.
     let id = network.bert.ready["id"].as_str().unwrap();
     assert_eq!(network.json(&["status", "--node", id])["name"], "bert");
     assert_eq!(network.json(&["status", "--node", &id[..8]])["name"], "bert");
@@ -133,7 +137,7 @@ fn what_a_node_knows() {
 }
 
 #[test]
-fn each_way_to_end_a_peer_is_a_goodbye() {
+fn peer_leaves_the_network_however_it_is_ended() {
     let mut network = Network::start();
     let control = |name: &str, node: &Running| {
         let id = node.ready["id"].as_str().unwrap();
@@ -164,7 +168,7 @@ fn each_way_to_end_a_peer_is_a_goodbye() {
 
 fn state_of(network: &Network, name: &str) -> String {
     let members = network.json(&["members", "--node", "seed-1"]);
-    // The last life of that name: a new identity each time.
+    // The last process of that name: a new identity each time.
     let mut states = members.as_array().unwrap().iter().filter(|m| m["name"] == name);
     let alive = states.clone().any(|m| m["state"] == "alive");
     if alive {
@@ -174,24 +178,24 @@ fn state_of(network: &Network, name: &str) -> String {
 }
 
 #[test]
-fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
-    let place = Place::new();
+fn seed_command_starts_all_seeds_of_a_file_or_one_of_them() {
+    let place = support::new_place();
     let ports = [free_port(), free_port(), free_port()];
     let text: String = ports.iter().map(|p| format!("127.0.0.1:{p}\n")).collect();
     let config = place.write("config.txt", &text);
     let name = |i: usize| format!("seed-{}", ports[i]);
     let seen = |i: usize| place.run(&["status", "--node", &name(i), "--json"]);
 
-    let mut all = Running::spawn(place.rumor(&["seed", "--config", &config, "--all"]));
-    until("all seeds are in step", || {
+    let mut all = Running::spawn(place.command(&["seed", "--config", &config, "--all"]));
+    until("all seeds have compared their registries", || {
         (0..3).all(|i| {
             let ran = seen(i);
             ran.code == 0 && ran.json()["synced"] == true
         })
     });
-    // One of them may leave; the others go on, and what is gone is not in the way.
+    // One of the seeds may leave; the others run on, and its control file is removed.
     place.run(&["leave", "--node", &name(0)]).ok();
-    until("it is not there any more", || seen(0).code == 6);
+    until("its control file is gone", || seen(0).code == 6);
     let ran = place.run(&["doctor", "--json"]);
     assert_eq!(ran.json().as_array().unwrap().len(), 2, "{ran:#?}");
     all.signal("-INT");
@@ -199,23 +203,23 @@ fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
     assert_eq!(seen(1).code, 6);
 
     let port = ports[1].to_string();
-    let mut one = Running::spawn(place.rumor(&["seed", "--config", &config, "--port", &port]));
-    until("the one runs", || seen(1).code == 0);
+    let mut one = Running::spawn(place.command(&["seed", "--config", &config, "--port", &port]));
+    until("the seed runs", || seen(1).code == 0);
     assert_eq!(seen(1).json()["address"], format!("127.0.0.1:{}", ports[1]));
-    // It is the only node, so it needs no name.
+    // The only node needs no --node.
     assert_eq!(place.run(&["status", "--json"]).ok().json()["name"], name(1));
     place.run(&["leave"]).ok();
     assert_eq!(one.wait(), 0);
 }
 
 #[test]
-fn a_peer_listens_at_the_port_that_it_is_given_and_has_a_name_of_its_own() {
-    let place = Place::new();
+fn peer_listens_at_the_given_port_and_gets_a_default_name() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let port = free_port().to_string();
     let one = ["peer", "--config", &config, "--port", &port];
-    let _one = Running::spawn(place.rumor(&one));
-    let _other = Running::spawn(place.rumor(&["peer", "--config", &config]));
+    let _one = Running::spawn(place.command(&one));
+    let _other = Running::spawn(place.command(&["peer", "--config", &config]));
     let members = || {
         let ran = place.run(&["members", "--node", "seed-1", "--json"]);
         ran.json().as_array().cloned().unwrap_or_default()
@@ -229,8 +233,8 @@ fn a_peer_listens_at_the_port_that_it_is_given_and_has_a_name_of_its_own() {
 }
 
 #[test]
-fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
-    let place = Place::new();
+fn classic_peer_publishes_ten_messages_and_others_as_many_as_told() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let mut anna = place.start(&[
         "peer",
@@ -273,13 +277,13 @@ fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
 }
 
 #[test]
-fn a_network_that_runs_can_be_spoken_to_and_a_peer_of_it_may_leave() {
-    let place = Place::new();
+fn running_network_answers_commands_and_a_peer_may_leave() {
+    let place = support::new_place();
     for more in [&[][..], &["--processes"]] {
         let mut args = vec!["up", "--peers", "3", "--seeds", "1", "--messages", "0", "--json"];
         args.extend(["--for", "forever"]);
         args.extend(more);
-        let mut up = Running::spawn(place.rumor(&args));
+        let mut up = Running::spawn(place.command(&args));
         let alive = |node: &str| {
             let ran = place.run(&["members", "--node", node, "--json"]);
             if ran.code != 0 {
@@ -296,12 +300,12 @@ fn a_network_that_runs_can_be_spoken_to_and_a_peer_of_it_may_leave() {
         until("it is gone", || {
             place.run(&["status", "--node", "peer-3"]).code == 6 && alive("seed-1") == 2
         });
-        // The one that left may have been the only link between the two others.
+        // The peer that left may have been the only connection between the two others.
         until("the others are neighbours", || {
             let ran = place.run(&["neighbours", "--node", "peer-1", "--json"]).ok();
             ran.json().as_array().unwrap().len() == 1
         });
-        // The end of a run of no given length is no interruption, and a goodbye is no fault.
+        // Ctrl-C ends a run without a given length as intended, and a departure is no fault.
         up.signal("-INT");
         let code = up.wait();
         let summary: Value = serde_json::from_str(&up.rest()).unwrap();

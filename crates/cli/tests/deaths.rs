@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::{Place, Running, until};
 
-/// Processes of a network with one seed; enough for a peer that is not a neighbour of all others.
+/// Peers of a network with one seed; enough for a peer that is not a neighbour of all others.
 const PEERS: usize = 14;
-/// GUARANTEES.md G5 says 3 s where only seeds can notice; the machine may be busy.
+/// GUARANTEES.md G5 promises 3 s if only seeds can notice; the machine may be busy.
 const IN_TIME: Duration = Duration::from_secs(10);
 
 struct Network {
@@ -23,7 +23,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let place = Place::new();
+        let place = support::new_place();
         let (seed, config) = place.seed();
         let peers = (0..PEERS).map(|n| place.peer(&config, &format!("p{n}"))).collect();
         let network = Network { place, _seed: seed, config, peers };
@@ -46,7 +46,8 @@ impl Network {
         list.iter().filter(of).map(|m| m["state"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// All of them are dead by certificate in time, and the others alive.
+    /// Requires that all of these peers are removed by certificate in time, and the others are
+    /// alive.
     #[track_caller]
     fn are_certified(&self, names: &[String], killed: Instant) {
         until("the dead are certified", || {

@@ -1,14 +1,14 @@
-//! `rumor doctor` with nodes that are well, and with what is not.
+//! `rumor doctor` with healthy nodes, and with faults.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
-use support::{Place, free_port, until};
+use support::{free_port, until};
 
 #[test]
-fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
-    let place = Place::new();
+fn doctor_checks_all_nodes_and_the_seeds_of_a_file() {
+    let place = support::new_place();
     let ran = place.run(&["doctor"]);
     assert!(ran.code == 6 && ran.err.contains("no node is running"), "{ran:#?}");
 
@@ -30,7 +30,7 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
     }
     let ran = place.run(&["doctor", "--config", &config]).ok();
     assert!(ran.out.contains("is seed ") && ran.out.contains("all is well"), "{}", ran.out);
-    // Somebody else than the one that is pinned, and another network.
+    // A seed with another identity than its pin, and one of another network.
     let addresses = std::fs::read_to_string(&config).unwrap();
     let seeds = addresses.lines().map(|l| l.split('#').next().unwrap().trim()).collect::<String>();
     let pinned = place.write("pinned.txt", &format!("{seeds}#{}\n", "07".repeat(32)));
@@ -44,7 +44,7 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
     let ran = place.run(&["peer", "--config", &toml, "--no-log", "--join-within", "2s"]);
     assert!(ran.code == 7 && ran.err.contains("--network-key-file"), "{ran:#?}");
 
-    // One that does not answer is one finding among those of the others.
+    // A node that does not answer is one finding among those of the others.
     bert.signal("-STOP");
     let ran = place.run(&["doctor", "--json"]);
     bert.signal("-CONT");
@@ -57,7 +57,7 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
     assert!(found("anna (peer)", "membership").is_some(), "{ran:#?}");
     until("all is well again", || place.run(&["doctor"]).code == 0);
 
-    // Without its seed a peer is not a member any more.
+    // Without its seed a peer is no longer a member.
     seed.signal("-KILL");
     seed.wait();
     until("the peer notices", || place.run(&["doctor", "--node", "anna"]).code == 1);
@@ -66,7 +66,7 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
     let membership = findings.iter().find(|f| f["check"] == "membership").unwrap();
     assert!(membership["level"] == "wrong" && membership["advice"].is_string(), "{membership}");
 
-    let nobody = place.write("nobody.txt", &format!("127.0.0.1:{}\n", free_port()));
-    let ran = place.run(&["doctor", "--config", &nobody]);
+    let config = place.write("no-seed.txt", &format!("127.0.0.1:{}\n", free_port()));
+    let ran = place.run(&["doctor", "--config", &config]);
     assert!(ran.code == 1 && ran.out.contains("WRONG  majority"), "{ran:#?}");
 }

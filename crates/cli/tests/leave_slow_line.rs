@@ -1,7 +1,7 @@
-//! A peer on a throttled line publishes a large message and gets SIGTERM: the message reaches the others. Each
-//! node runs in a network namespace of its own.
+//! A peer on a throttled line publishes a large message and gets SIGTERM: the message reaches the
+//! others. Each node runs in a network namespace of its own.
 //!
-//! It needs root, `ip` and `tc`; where one is missing it says so and does nothing.
+//! The test needs root, `ip` and `tc`; without them it prints that and does nothing.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -80,7 +80,7 @@ impl Lab {
         v["neighbours"].as_array().or(v.as_array()).map_or(0, Vec::len)
     }
 
-    /// Publishes a message at a peer; says its id.
+    /// Publishes a message at a peer, and gives its id.
     fn publish(&self, host: usize, size: usize) -> String {
         let mut c = self.rumor(host, &["send", "-"]);
         let mut sender = c.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -90,7 +90,7 @@ impl Lab {
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
-    /// Sends SIGTERM; says the exit code.
+    /// Sends SIGTERM, and gives the exit code.
     fn terminate(&mut self, host: usize) -> Option<i32> {
         let mut node = self.nodes[host].take().unwrap();
         // `ip netns exec` becomes the program, so this is its process.
@@ -99,7 +99,7 @@ impl Lab {
     }
 
     fn holds(&self, host: usize, id: &str) -> bool {
-        // From memory or from a neighbour: the publisher is gone, so another node holds it.
+        // The publisher is gone, so another node holds the message if the peer can get it.
         self.output(host, &["get", id]).is_some()
     }
 }

@@ -1,4 +1,5 @@
-//! `kill -9` of a peer under load, again and again: every message of the others is in its message log.
+//! `kill -9` of a peer under load, again and again: every message of the others is in its message
+//! log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -52,7 +53,7 @@ fn logged(log: &Path) -> BTreeSet<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_killed_under_load_logs_every_message_at_least_once() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let publisher = start_node(&config, "publisher").await;
     let other = start_node(&config, "other").await;
@@ -74,8 +75,8 @@ async fn peer_killed_under_load_logs_every_message_at_least_once() {
     for kill in 0..KILLS {
         let seen = logged(&log).len();
         let mut peer = start_peer(&place, &config);
-        // It is killed at another moment each time, while it logs.
-        until("it logs what comes", || logged(&log).len() > seen);
+        // The peer is killed at another moment each time, while it logs.
+        until("it logs messages", || logged(&log).len() > seen);
         sleep(Duration::from_millis(kill * 37 % 300)).await;
         peer.signal("-KILL");
         peer.wait();
@@ -89,13 +90,13 @@ async fn peer_killed_under_load_logs_every_message_at_least_once() {
     let missing: Vec<u64> = all.difference(&logged(&log)).copied().collect();
     assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), all.len());
 
-    // An orderly end repeats nothing: what was acknowledged last is durable.
+    // After an orderly end no message is logged again, because the last acknowledgement is durable.
     peer.close_stdin();
     peer.wait();
     let size = std::fs::metadata(&log).unwrap().len();
     let mut peer = start_peer(&place, &config);
     let id = other.publish("load", format!("number-{}", last + 1)).await.unwrap();
-    until("the peer goes on", || logged(&log).contains(&(last + 1)));
+    until("the peer logs further messages", || logged(&log).contains(&(last + 1)));
     let grown = std::fs::metadata(&log).unwrap().len() - size;
     assert!(grown < 200, "{grown} bytes were added for one message ({id})");
     peer.close_stdin();

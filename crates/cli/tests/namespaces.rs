@@ -1,8 +1,8 @@
 //! Many hosts: each node in a network namespace of its own, joined by a bridge (F1), and the faults
-//! that only a network has: a cut cable between two live peers, a host that loses its power, half of
-//! the hosts cut off from the other half.
+//! that only a network has: a cut cable between two live peers, a host that loses its power, half
+//! of the hosts cut off from the other half.
 //!
-//! It needs root, `ip` and `nft`; where one is missing it says so and does nothing.
+//! The test needs root, `ip` and `nft`; without them it prints that and does nothing.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,7 +20,7 @@ const SEEDS: usize = 3;
 const PEERS: usize = 6;
 const CONFIG: &str = "config.txt";
 
-/// Waits until something holds; says what did not if it never does.
+/// Waits until a condition holds, or fails the test with its description.
 fn wait(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + within;
     while !holds() {
@@ -37,7 +37,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Option<Self> {
-        // Asking `nft` for its tables shows that the tool, the kernel and the rights are there.
+        // Listing the tables of `nft` needs the tool, the kernel module and the rights.
         let hosts = Hosts::new("10.77.0", SEEDS + PEERS, &[&["nft", "list", "tables"]])?;
         let seeds: Vec<String> = (0..SEEDS).map(|s| format!("{}:7000", hosts.address(s))).collect();
         std::fs::write(hosts.path(CONFIG), seeds.join("\n")).unwrap();
@@ -60,7 +60,7 @@ impl Lab {
         self.nodes[host] = Some(c.spawn().unwrap());
     }
 
-    /// What a node says of itself.
+    /// The answer of a node to a command.
     fn ask(&self, host: usize, args: &[&str]) -> Option<Value> {
         let out = self.rumor(host, args).output().unwrap();
         out.status.success().then(|| serde_json::from_slice(&out.stdout).unwrap())
@@ -124,7 +124,7 @@ fn name(host: usize) -> String {
     if host < SEEDS { format!("seed-{host}") } else { format!("host-{host}") }
 }
 
-/// Whether everybody can reach everybody over the given edges.
+/// Whether every peer can reach every other one over the given edges.
 fn is_one_component(overlay: &BTreeMap<String, BTreeSet<String>>) -> bool {
     let Some(start) = overlay.keys().next() else { return false };
     let (mut seen, mut todo) = (BTreeSet::from([start]), vec![start]);
@@ -139,7 +139,7 @@ fn is_one_component(overlay: &BTreeMap<String, BTreeSet<String>>) -> bool {
 }
 
 #[test]
-fn a_network_of_many_hosts_survives_what_networks_do() {
+fn network_of_many_hosts_survives_cut_cables_partition_and_power_loss() {
     let Some(mut lab) = Lab::new() else { return };
     for host in 0..lab.hosts.len() {
         lab.start(host);
@@ -159,7 +159,7 @@ fn a_network_of_many_hosts_survives_what_networks_do() {
         lab.peers().all(|p| lab.ask(p, &["get", &id, "--json"]).is_some())
     });
 
-    // The cable between two live neighbours is cut: both go on, and nobody is removed.
+    // The cable between two live neighbours is cut: both run on, and no peer is removed.
     let overlay = lab.overlay();
     let index = |of: &str| (0..lab.hosts.len()).find(|h| name(*h) == of).unwrap();
     let (a, b) = overlay
@@ -171,17 +171,17 @@ fn a_network_of_many_hosts_survives_what_networks_do() {
         let now = lab.overlay();
         !now[&name(a)].contains(&name(b)) && !now[&name(b)].contains(&name(a))
     });
-    // Longer than any report is kept: if somebody were to die of it, it would be by now.
+    // Longer than any report is kept: a peer that was declared dead for it would be removed by now.
     let calm = Instant::now();
-    wait("a while passes with everybody alive", s(20), || {
+    wait("20 s pass with all peers alive", s(20), || {
         for h in 0..SEEDS {
-            assert_eq!(lab.alive(h), names, "somebody died of a cut cable");
+            assert_eq!(lab.alive(h), names, "a peer was removed because of a cut cable");
         }
         calm.elapsed() > s(6)
     });
     lab.mend(a);
 
-    // Half of the peers lose sight of the others and of the seeds for a while.
+    // Half of the peers cannot reach the others and the seeds for a while.
     let cut: Vec<usize> = (SEEDS + PEERS / 2..SEEDS + PEERS).collect();
     for host in &cut {
         lab.hosts.port(*host, &["nomaster"]);
@@ -202,11 +202,11 @@ fn a_network_of_many_hosts_survives_what_networks_do() {
         overlay.len() == PEERS && is_one_component(&overlay)
     });
 
-    // A host loses its power: no reset, no goodbye.
+    // A host loses its power: its links end without a reset or a Leave.
     let dark = SEEDS + PEERS - 1;
     lab.hosts.port(dark, &["down"]);
     let left: BTreeSet<String> = names.iter().filter(|n| **n != name(dark)).cloned().collect();
-    wait("it is removed everywhere, and nobody else", s(60), || {
+    wait("it is removed everywhere, and no other peer is", s(60), || {
         (0..SEEDS + PEERS - 1).all(|h| lab.alive(h) == left)
     });
 }

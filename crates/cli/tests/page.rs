@@ -1,4 +1,4 @@
-//! What people do at the page of `rumor up`.
+//! Actions of a user at the page of `rumor up`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,14 +11,14 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 use support::{DEADLINE, Place, Running, until};
 
-/// Where the page is, and what opens it.
+/// The address of the page, and its token.
 struct Page {
     host: String,
     token: String,
 }
 
 impl Page {
-    /// As a node's control file says.
+    /// The page of the run, from the control file of a node.
     fn of(place: &Place) -> Option<Self> {
         let mut files = fs::read_dir(place.run_dir()).ok()?.map_while(Result::ok);
         let file = files.find(|f| f.path().extension().is_some_and(|e| e == "json"))?;
@@ -27,7 +27,7 @@ impl Page {
         Some(Page { host, token: file["token"].as_str()?.to_owned() })
     }
 
-    /// Status and body.
+    /// Sends a request, and gives the status and the body.
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -59,9 +59,9 @@ impl Page {
 }
 
 #[test]
-fn peers_and_seeds_are_struck_from_the_page() {
-    let place = Place::new();
-    let mut up = Running::spawn(place.rumor(&[
+fn page_kills_freezes_and_adds_nodes() {
+    let place = support::new_place();
+    let mut up = Running::spawn(place.command(&[
         "up",
         "--peers",
         "8",
@@ -91,41 +91,41 @@ fn peers_and_seeds_are_struck_from_the_page() {
     );
 
     assert_eq!(page.act("kill", &names[2]), 202);
-    until("the seeds agree, on the word of witnesses", || {
+    until("the seeds agree, with witnesses", || {
         let p = page.peer(&names[2]);
         let witnesses = p["witnesses"].as_array();
         p["state"] == "dead" && p["here"] == false && witnesses.is_some_and(|w| w.len() >= 2)
     });
     let before = page.peer(&names[4])["incarnation"].as_u64();
     assert_eq!(page.act("freeze", &names[4]), 202);
-    until("a frozen one is found dead as well", || page.peer(&names[4])["state"] == "dead");
+    until("a frozen peer is removed as well", || page.peer(&names[4])["state"] == "dead");
     assert_eq!(page.act("thaw", &names[4]), 202);
-    until("it is back in a new life", || {
+    until("it is back with a new incarnation", || {
         let p = page.peer(&names[4]);
         p["state"] == "alive" && p["incarnation"].as_u64() > before
     });
-    // One that goes on before anybody has noticed need not be found dead for the run to be well.
+    // A peer that is resumed before it is removed need not be removed for the run to succeed.
     assert_eq!(page.act("freeze", &names[5]), 202);
     assert_eq!(page.act("thaw", &names[5]), 202);
-    // A majority of the seeds is left: they go on to agree.
+    // A majority of the seeds is left, and still agrees on deaths.
     assert_eq!(page.act("kill", "seed-1"), 202);
     assert_eq!(page.act("kill", &names[6]), 202);
-    until("two seeds find it dead", || page.peer(&names[6])["state"] == "dead");
+    until("two seeds remove it", || page.peer(&names[6])["state"] == "dead");
 
-    // A peer that comes later is one like the others: it joins, and is found dead when it is.
+    // A peer that is added later joins, and is removed when it is killed.
     assert_eq!(page.ask("POST", "/v1/network/acts", r#"{"do":"add"}"#).0, 202);
     until("it has joined, and has neighbours", || {
         let p = page.peer("peer-9");
         p["state"] == "alive" && p["degree"].as_u64() > Some(0)
     });
     assert_eq!(page.act("kill", "peer-9"), 202);
-    until("it is found dead", || page.peer("peer-9")["state"] == "dead");
+    until("it is removed", || page.peer("peer-9")["state"] == "dead");
     assert_eq!(page.ask("POST", "/v1/network/acts", r#"{"do":"add"}"#).0, 202);
-    until("another one", || page.peer("peer-10")["state"] == "alive");
+    until("a second peer is added", || page.peer("peer-10")["state"] == "alive");
 
     let (status, problem) = page.ask("POST", "/v1/network/acts", r#"{"do":"explode"}"#);
     assert!(status == 400 && problem["detail"].as_str().unwrap().contains("explode"), "{problem}");
-    assert_eq!(page.act("kill", "nobody"), 404);
+    assert_eq!(page.act("kill", "no-such-peer"), 404);
 
     up.signal("-INT");
     let summary: Value = serde_json::from_str(&up.rest()).unwrap();

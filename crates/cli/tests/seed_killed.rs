@@ -1,5 +1,5 @@
-//! `kill -9` of a seed in the middle of 200 registrations: what it acknowledged is there after its
-//! restart.
+//! `kill -9` of a seed in the middle of 200 registrations: after its restart it has all
+//! registrations that it acknowledged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -33,8 +33,8 @@ fn start_seed(place: &Place, config: &str, listen: &str) -> Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_seed_acknowledged_is_there_after_its_restart() {
-    let place = Place::new();
+async fn killed_seed_keeps_acknowledged_registrations_after_restart() {
+    let place = support::new_place();
     let config = place.path().join("config.txt").to_str().unwrap().to_owned();
     let mut seed = start_seed(&place, &config, "127.0.0.1:0");
     let address = seed.listening["listening"].as_str().unwrap().to_owned();
@@ -65,15 +65,15 @@ async fn what_a_killed_seed_acknowledged_is_there_after_its_restart() {
             node
         });
     }
-    // In the middle: some are acknowledged, some on their way, some have not begun.
+    // In the middle: some are acknowledged, some in flight, some have not begun.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while acknowledged.lock().unwrap().len() < PEERS / 4 {
-        assert!(tokio::time::Instant::now() < deadline, "the registrations do not get on");
+        assert!(tokio::time::Instant::now() < deadline, "the registrations make no progress");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     seed.signal("-KILL");
     seed.wait();
-    // Nobody is left to register again: what the seed knows now, it knows from its disk.
+    // No peer is left to register again: all that the seed knows now comes from its disk.
     let nodes = starts.join_all().await;
     let before = acknowledged.lock().unwrap().clone();
     for node in &nodes {
@@ -85,7 +85,7 @@ async fn what_a_killed_seed_acknowledged_is_there_after_its_restart() {
 
     let mut seed = start_seed(&place, &config, &address);
     seed.go_on();
-    assert_eq!(seed.ready["id"], id, "it keeps its key");
+    assert_eq!(seed.ready["id"], id, "the seed keeps its key");
     let members = place.run(&["members", "--json"]).ok().json();
     let list = members["members"].as_array().or(members.as_array()).unwrap();
     let known: BTreeSet<&str> = list.iter().map(|m| m["id"].as_str().unwrap()).collect();

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Place, Ran, Running, until};
+use support::{Ran, Running, until};
 
 const FILE: &str = r#"
 seeds = ["127.0.0.1:7101", "127.0.0.1:7102"]
@@ -22,7 +22,7 @@ advertise = ["127.0.0.1:7401", "127.0.0.1:7402"]
 port = 7101
 "#;
 
-/// One setting as `rumor config show --json` has it: value, layer, place.
+/// The value, the layer and the place of a setting, from `rumor config show --json`.
 fn setting(ran: &Ran, name: &str) -> (String, String, String) {
     let all = ran.json();
     let one = all.as_array().unwrap().iter().find(|s| s["setting"] == name);
@@ -32,12 +32,12 @@ fn setting(ran: &Ran, name: &str) -> (String, String, String) {
 }
 
 #[test]
-fn the_first_layer_that_says_something_counts() {
-    let place = Place::new();
+fn first_layer_with_a_value_wins() {
+    let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
         let args = [&["config", "show", command, "--config", &file, "--json"], more].concat();
-        let mut rumor = place.rumor(&args);
+        let mut rumor = place.command(&args);
         rumor.envs(variables.iter().copied());
         Ran::of(&args, rumor.output().unwrap()).ok()
     };
@@ -60,17 +60,18 @@ fn the_first_layer_that_says_something_counts() {
     is(setting(&ran, "name"), ["carl", "command line"], "-");
     is(setting(&ran, "data-dir"), ["/x", "environment"], "RUMOR_DATA_DIR");
 
-    // Without any of it there are the defaults, also as a table.
+    // Without these layers the defaults are shown, also as a table.
     let ran = place.run(&["config", "show", "peer", "--json"]).ok();
     is(setting(&ran, "preset"), ["lan", "default"], "-");
     let ran = place.run(&["config", "show", "peer"]).ok();
     assert!(ran.out.starts_with("SETTING") && ran.out.contains("preset"), "{}", ran.out);
 }
 
-/// What excludes what was said above it does not count, whichever of the two says so.
+/// A value is ignored if its flag conflicts with one of a higher layer, whichever of the two flags
+/// declares the conflict.
 #[test]
-fn a_layer_that_is_excluded_from_above_does_not_count() {
-    let place = Place::new();
+fn value_in_conflict_with_a_higher_layer_is_ignored() {
+    let place = support::new_place();
     let file = place.write(
         "rumor.toml",
         "seeds = [\"127.0.0.1:7101\"]\n[peer]\nlisten = \"127.0.0.1:7401\"\n\
@@ -78,7 +79,7 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
     );
     let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
         let args = [&["config", "show", command, "--json"], more].concat();
-        let mut rumor = place.rumor(&args);
+        let mut rumor = place.command(&args);
         rumor.envs(variables.iter().copied());
         Ran::of(&args, rumor.output().unwrap()).ok()
     };
@@ -94,14 +95,14 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
     assert_eq!(from(&ran, "http"), "default");
     let ran = show("up", &["--seeds", "5"], &[("RUMOR_CONFIG", &file)]);
     assert_eq!((setting(&ran, "seeds").0, from(&ran, "http")), ("5".into(), "default".into()));
-    // The environment goes before the file.
+    // The environment takes precedence over the file.
     let ran = show("peer", &["--config", &file], &[("RUMOR_PORT", "7400")]);
     assert_eq!(
         (from(&ran, "port"), from(&ran, "listen")),
         ("environment".into(), "default".into())
     );
 
-    // In one layer it is a mistake.
+    // Within one layer a conflict is a mistake.
     let both =
         place.write("both.toml", "seeds = [\"a:1\"]\n[peer]\nport = 1\nlisten = \"[::]:1\"\n");
     let ran = place.run(&["peer", "--config", &both]);
@@ -109,8 +110,8 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
 }
 
 #[test]
-fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
-    let place = Place::new();
+fn wrong_setting_in_a_file_is_reported_with_its_line() {
+    let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let ran = place.run(&["config", "check", &file]).ok();
     assert!(ran.out.ends_with("2 seeds, 7 settings\n"), "{}", ran.out);
@@ -123,10 +124,10 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
         ("seeds = 3", ":1: seeds is a list"),
         ("seeds = [\"nowhere\"]", "\"nowhere\""),
         ("preset = \"wan\"\nseeds = [", ":2"),
-        (&format!("{seeds}preest = \"wan\""), ":2: \"preest\" is no setting of"),
+        (&format!("{seeds}preest = \"wan\""), ":2: \"preest\" is not a setting of"),
         (
             &format!("{seeds}[peer]\nnmae = \"a\""),
-            ":3: \"nmae\" is no setting of `rumor peer`, perhaps name",
+            ":3: \"nmae\" is not a setting of `rumor peer`, perhaps name",
         ),
         (&format!("{seeds}[peers]\nname = \"a\""), ":2"),
         (&format!("{seeds}preset = \"moon\""), "moon"),
@@ -152,8 +153,8 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn nodes_run_with_a_file() {
-    let place = Place::new();
+fn nodes_start_with_a_settings_file() {
+    let place = support::new_place();
     let port = support::free_port();
     let file = place.write(
         "rumor.toml",
@@ -162,10 +163,10 @@ fn nodes_run_with_a_file() {
              [peer]\nname = \"anna\"\nmessages = 0\n"
         ),
     );
-    let mut seed = place.rumor(&["seed"]);
+    let mut seed = place.command(&["seed"]);
     seed.env("RUMOR_CONFIG", &file);
     let _seed = Running::spawn(seed);
-    let _anna = Running::spawn(place.rumor(&["peer", "--config", &file]));
+    let _anna = Running::spawn(place.command(&["peer", "--config", &file]));
     until("anna has joined", || {
         let ran = place.run(&["status", "--node", "anna", "--json"]);
         ran.code == 0 && ran.json()["state"] == "joined"

@@ -1,33 +1,23 @@
-//! What every command prints, as text and as JSON. What changes from run to run (keys, ports, times, rates)
-//! is replaced by a word; the rest is held to `snapshots/`. After a change that is meant,
-//! `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes it anew, to be read in the diff.
+//! The output of every command, as text and as JSON. Values that change from run to run (keys,
+//! ports, times, rates) are replaced by a word; the rest is compared with `snapshots/`. After an
+//! intended change, `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes the
+//! files anew, to be read in the diff.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
 use insta::{Settings, assert_snapshot};
+use rumormill_testing::{filters, help_pages, shape};
 use serde_json::Value;
-use support::{Place, Ran, Running, until};
+use support::{Place, Ran, Running, new_place, until};
 
-/// A run as a terminal would show it, with its exit code if that is not 0.
 fn shown(ran: &Ran) -> String {
-    let mut text = format!("$ rumor {}\n", ran.command);
-    for line in ran.out.lines().chain(ran.err.lines()) {
-        text += &narrow(line);
-        text.push('\n');
-    }
-    if ran.code != 0 {
-        text += &format!("(exit code {})\n", ran.code);
-    }
-    text
+    rumormill_testing::shown("rumor", ran)
 }
 
-/// A line with its columns two spaces apart: they are as wide as what is in them.
-fn narrow(line: &str) -> String {
-    let indent = line.len() - line.trim_start().len();
-    let cells = line.trim().split("  ").map(str::trim).filter(|cell| !cell.is_empty());
-    " ".repeat(indent) + &cells.collect::<Vec<_>>().join("  ")
+fn settings(place: &Place) -> Settings {
+    filters(place, env!("CARGO_PKG_VERSION"))
 }
 
 /// JSON with a word in the place of each value that changes from run to run.
@@ -36,7 +26,7 @@ fn steady(mut value: Value) -> String {
     serde_json::to_string_pretty(&value).unwrap() + "\n"
 }
 
-/// Names of fields whose numbers say how fast or how long, or depend on chance.
+/// Whether the values of a field depend on time or on chance.
 fn is_chance(field: &str) -> bool {
     let ends = ["_us", "_ms", "_s", "_seconds", "_per_second", "_second", "_percent", "_kib"];
     let names = [
@@ -68,7 +58,7 @@ fn steady_value(field: &str, value: &mut Value) {
         Value::Number(_) | Value::Null if is_chance(field) => *value = "[number]".into(),
         Value::Bool(_) if field == "dialed" => *value = "[either]".into(),
         Value::Object(fields) => {
-            // Which there are is chance; docs/METRICS.md has all of them.
+            // The set of counters depends on chance; docs/METRICS.md lists all of them.
             if fields.contains_key("counters") {
                 fields.insert("counters".to_owned(), "[counters]".into());
             }
@@ -78,44 +68,14 @@ fn steady_value(field: &str, value: &mut Value) {
         }
         Value::Array(items) => {
             items.iter_mut().for_each(|v| steady_value(field, v));
-            // By name: the order of keys is chance.
+            // Sorted by name, because the order of keys is chance.
             items.sort_by_key(|v| v["name"].as_str().unwrap_or_default().to_owned());
         }
         _ => {}
     }
 }
 
-/// Words for keys, addresses, times and paths.
-fn settings(place: &Place) -> Settings {
-    let mut s = Settings::clone_current();
-    s.set_prepend_module_to_snapshot(false);
-    s.set_omit_expression(true);
-    s.add_filter(&regex_of(place.path().to_str().unwrap()), "[place]");
-    s.add_filter(r"\b[0-9a-f]{64}\b", "[key]");
-    // Milliseconds since 1970, when the process started.
-    s.add_filter(r"\b1[0-9]{12}\b", "[epoch]");
-    s.add_filter(r"(127\.0\.0\.1|\[::1\]):\d+", "[address]");
-    // Who of the two made the connection is chance.
-    s.add_filter(r"[01] of 1 neighbour connected", "[some] of 1 neighbour connected");
-    s.add_filter(r"\b(accepted|dialled) ", "[made] ");
-    s.add_filter(r"process \d+", "process [pid]");
-    s.add_filter(r"\d\d:\d\d:\d\d(\.\d+)?", "[time]");
-    s.add_filter(r"\b\d+(\.\d+)? ?(ms|us|s|min|h)\b", "[delay]");
-    // Nothing is known of a delay before the first answer.
-    s.add_filter(r"ago  -", "ago  [delay]");
-    s.add_filter(r"registered, \[delay\]", "registered");
-    s.add_filter(r"\b\d+(\.\d+)? (KiB|MiB|GiB)\b", "[size]");
-    s.add_filter(env!("CARGO_PKG_VERSION"), "[version]");
-    s
-}
-
-fn regex_of(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("\\{c}") })
-        .collect()
-}
-
-/// A seed and two peers that are neighbours, whose keys have names.
+/// A seed and two peers that are neighbours.
 struct Network {
     place: Place,
     seed: Running,
@@ -124,7 +84,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let place = Place::new();
+        let place = new_place();
         let (seed, config) = place.seed();
         let peers = ["anna", "bert"].map(|name| place.peer(&config, name));
         let network = Network { place, seed, peers };
@@ -144,7 +104,7 @@ impl Network {
         (self.place.run(args), self.place.run(&json))
     }
 
-    /// Holds what a command prints, both ways, to what is kept.
+    /// Compares the output of a command, as text and as JSON, with its snapshot.
     fn check(&self, name: &str, args: &[&str]) {
         let (text, json) = self.both(args);
         let json_text = steady(json.json());
@@ -167,7 +127,8 @@ fn short(node: &Running) -> String {
     id.unwrap()[..8].to_owned()
 }
 
-/// The rows of a table by name, where there is one: the order of keys is chance.
+/// The text with the rows of its table, if it has one, sorted by name, because the order of keys is
+/// chance.
 fn sorted_rows(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     if lines.get(1).is_some_and(|head| head.starts_with("NAME")) {
@@ -178,7 +139,7 @@ fn sorted_rows(text: &str) -> String {
 }
 
 #[test]
-fn commands_that_ask_a_running_node() {
+fn commands_to_a_running_node_print_text_and_json() {
     let network = Network::start();
     let sent = network.place.run(&["send", "--node", "anna", "--topic", "news", "hello"]).ok();
     let id = sent.out.trim().to_owned();
@@ -217,14 +178,14 @@ fn commands_that_ask_a_running_node() {
 }
 
 #[test]
-fn commands_that_need_no_network() {
-    let place = Place::new();
+fn commands_without_network_print_their_text() {
+    let place = new_place();
     place.write(
         "rumor.toml",
         "seeds = [\"127.0.0.1:7001\"]\npreset = \"lan\"\n\n[peer]\nname = \"anna\"\n",
     );
     place.write("broken.toml", "seeds = [\"127.0.0.1:7001\"]\npresett = \"lan\"\n");
-    let runs: [&[&str]; 12] = [
+    let runs: [&[&str]; 10] = [
         &["config", "check", "rumor.toml"],
         &["config", "check", "broken.toml"],
         &["config", "show", "peer", "--config", "rumor.toml", "--listen", "127.0.0.1:0"],
@@ -233,24 +194,18 @@ fn commands_that_need_no_network() {
         &["doctor"],
         &["top"],
         &["leave"],
-        &["plot", "degrees", "-o", "x.svg"],
-        &["sim", "--builtin", "no-such"],
         &["peer", "--config", "missing.txt"],
         &["unheard-of"],
     ];
     let text: Vec<String> = runs.iter().map(|args| shown(&place.run(args))).collect();
     settings(&place).bind(|| assert_snapshot!("no-network", text.join("\n")));
     let shown_json = place.run(&["config", "show", "peer", "--config", "rumor.toml", "--json"]);
-    settings(&place).bind(|| {
-        assert_snapshot!("config-show-json", shown(&shown_json));
-        assert_snapshot!("sim-list", shown(&place.run(&["sim", "--list"])));
-    });
+    settings(&place).bind(|| assert_snapshot!("config-show-json", shown(&shown_json)));
 }
 
-/// Which figures there are; what they are is the matter of other tests.
 #[test]
-fn commands_that_run_a_network() {
-    let place = Place::new();
+fn up_prints_every_field_of_its_summary() {
+    let place = new_place();
     let up = [
         "up",
         "--seeds",
@@ -263,80 +218,21 @@ fn commands_that_run_a_network() {
         "2",
         "--every",
         "200ms",
+        "--after",
+        "100ms",
+        "--json",
     ];
-    let up_json: Vec<&str> = up.iter().copied().chain(["--after", "100ms", "--json"]).collect();
-    let sim = ["sim", "--builtin", "join", "--nodes", "20", "--replicates", "0"];
-    let sim_json: Vec<&str> = sim.iter().copied().chain(["--json"]).collect();
-    let report = place.run(&sim_json);
-    place.write("report.json", &report.out);
-    settings(&place).bind(|| {
-        assert_snapshot!("sim-json", shape(&report.json()));
-        assert_snapshot!("up-json", shape(&place.run(&up_json).json()));
-    });
-    let mut s = settings(&place);
-    s.add_filter(r"\d+(,\d\d\d)*(\.\d+)?", "#");
-    s.add_filter(r"[0-9a-f#]{6,}", "#");
-    s.bind(|| {
-        assert_snapshot!("sim", shown(&place.run(&sim)));
-        assert_snapshot!(
-            "sim-compare",
-            shown(&place.run(&["sim", "compare", "report.json", "report.json"]))
-        );
-        assert_snapshot!(
-            "plot",
-            shown(&place.run(&["plot", "degrees", "report.json", "-o", "d.svg"]))
-        );
-    });
-}
-
-/// The names of all fields and the kinds of their values.
-fn shape(value: &Value) -> String {
-    let mut lines = Vec::new();
-    name("", value, &mut lines);
-    lines.dedup();
-    lines.join("\n") + "\n"
-}
-
-fn name(path: &str, value: &Value, lines: &mut Vec<String>) {
-    match value {
-        Value::Object(_) if path.ends_with(".counters") => lines.push(format!("{path}: numbers")),
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                name(&format!("{path}.{field}"), value, lines);
-            }
-        }
-        Value::Array(items) => match items.first() {
-            Some(first) => name(&format!("{path}[]"), first, lines),
-            None => lines.push(format!("{path}: empty")),
-        },
-        Value::Null => lines.push(format!("{path}: null")),
-        Value::Bool(_) => lines.push(format!("{path}: yes or no")),
-        Value::Number(_) => lines.push(format!("{path}: number")),
-        Value::String(_) => lines.push(format!("{path}: text")),
-    }
+    settings(&place).bind(|| assert_snapshot!("up-json", shape(&place.run(&up).json())));
 }
 
 #[test]
-fn the_help_of_every_command() {
-    let place = Place::new();
-    let mut commands: Vec<Vec<String>> = vec![Vec::new()];
-    let mut at = 0;
-    while at < commands.len() {
-        let path = commands[at].clone();
-        at += 1;
-        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
-        args.push("--help");
-        let ran = place.run(&args).ok();
-        let listed = ran.out.split("Commands:\n").nth(1).unwrap_or_default();
-        for line in listed.lines().take_while(|line| line.starts_with("  ")) {
-            let word = line.split_whitespace().next().unwrap_or_default();
-            let is_name = line.as_bytes().get(2).is_some_and(u8::is_ascii_lowercase);
-            if is_name && word != "help" {
-                commands.push(path.iter().cloned().chain([word.to_owned()]).collect());
-            }
+fn every_command_prints_its_help() {
+    let place = new_place();
+    let pages = help_pages("rumor", &place);
+    assert!(pages.len() >= 20, "{}", pages.len());
+    settings(&place).bind(|| {
+        for (name, text) in pages {
+            assert_snapshot!(name, text);
         }
-        let name = if path.is_empty() { "rumor".to_owned() } else { path.join("-") };
-        settings(&place).bind(|| assert_snapshot!(format!("help-{name}"), shown(&ran)));
-    }
-    assert!(commands.len() >= 24, "{commands:?}");
+    });
 }

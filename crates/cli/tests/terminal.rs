@@ -1,4 +1,4 @@
-//! The program in a terminal of 80 by 24 (tmux): a peer that is asked what it does, and `rumor top`.
+//! The program in a terminal of 80 by 24 (tmux): the console of a peer, and `rumor top`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,7 +22,7 @@ impl Terminal {
         Self::open(place, &name, &program)
     }
 
-    /// One in which a shell reads, and looks after its jobs.
+    /// A terminal with a shell that controls jobs.
     fn shell(place: &Place) -> Self {
         Self::open(place, "tmux-shell", "exec sh -i")
     }
@@ -102,20 +102,20 @@ fn two(place: &Place, config: &str) -> (Terminal, support::Running) {
 }
 
 #[test]
-fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
-    let place = Place::new();
+fn console_opens_views_with_1_and_2_and_leaves_with_other_input() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let (anna, _bert) = two(&place, &config);
     anna.shows(&["1 + Enter: connections, 2 + Enter: messages"]);
     anna.press(&["1", "Enter"]);
     anna.shows(&["anna  peer", "joined", "DEGREE", "bert", "q quit"]);
-    // The same keys lead from page to page there.
+    // The same keys change the page in the view.
     anna.press(&["2"]);
     anna.shows(&["no messages are held"]);
     place.run(&["send", "--node", "bert", "--topic", "greetings", "hi"]).ok();
     anna.shows(&["PUBLISHER", "bert", "greetings"]);
     anna.press(&["q"]);
-    // Back where it was, and it goes on.
+    // The console is back, and the peer still runs.
     anna.shows(&["listens at", "1 + Enter: connections, 2 + Enter: messages"]);
     assert!(!anna.screen().contains("PUBLISHER"), "{}", anna.screen());
     anna.press(&["2", "Enter"]);
@@ -129,13 +129,13 @@ fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
         let members = place.run(&["members", "--node", "seed-1", "--json"]).ok().json();
         members.as_array().unwrap().iter().any(|m| m["name"] == "anna" && m["state"] == "left")
     };
-    until("anna has said goodbye", left);
+    until("anna has left the network", left);
 }
 
-/// The kernel stops whoever reads the terminal from the background, with all its links.
+/// The kernel stops a process that reads the terminal from the background, with all its links.
 #[test]
-fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
-    let place = Place::new();
+fn peer_in_the_background_runs_on_and_can_be_brought_to_the_foreground() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let shell = Terminal::shell(&place);
     let rumor = env!("CARGO_BIN_EXE_rumor");
@@ -146,7 +146,7 @@ fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
     };
     until("anna has joined", || state().is_some_and(|s| s == "joined"));
     shell.shows(&["watch it at"]);
-    // What is typed is for the shell.
+    // The shell gets the typed line.
     shell.press(&["echo one two", "Enter"]);
     shell.shows(&["\none two"]);
     assert!(state().is_some(), "it does not answer any more:\n{}", shell.screen());
@@ -158,8 +158,8 @@ fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
 }
 
 #[test]
-fn the_end_of_input_leaves_too() {
-    let place = Place::new();
+fn end_of_input_makes_the_peer_leave() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let anna = Terminal::run(&place, &["peer", "--config", &config, "--name", "anna"]);
     until("anna runs", || place.run(&["status", "--node", "anna"]).code == 0);
@@ -169,8 +169,8 @@ fn the_end_of_input_leaves_too() {
 }
 
 #[test]
-fn a_node_can_be_watched_page_by_page() {
-    let place = Place::new();
+fn top_shows_each_page_of_a_node() {
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let (anna, bert) = two(&place, &config);
     let top = Terminal::run(&place, &["top", "--node", "bert"]);
@@ -189,13 +189,13 @@ fn a_node_can_be_watched_page_by_page() {
     assert_eq!(
         top.screen().matches("alive ").count(),
         2,
-        "one line, and the head: {}",
+        "one line, and the title: {}",
         top.screen()
     );
     top.press(&["4"]);
     anna.press(&["x", "Enter"]);
     top.shows(&["neighbour_down", "name=anna"]);
-    // A small terminal is enough, and it takes part in changes of its size.
+    // The view fits a small terminal, and follows changes of its size.
     top.tmux(&["resize-window", "-x", "40", "-y", "10"]);
     top.shows(&["bert  peer", "neighbour_down"]);
     drop(bert);
@@ -211,8 +211,8 @@ fn a_node_can_be_watched_page_by_page() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_do_instead() {
-    let place = Place::new();
+fn top_without_a_terminal_names_the_commands_to_use() {
+    let place = support::new_place();
     let (_seed, _) = place.seed();
     let ran = place.run(&["top"]);
     assert_eq!(ran.code, 2, "{ran:#?}");

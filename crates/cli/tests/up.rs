@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Place, Running, free_port, until};
+use support::{Running, free_port, until};
 
 /// Short, and with everything in it.
 const SHORT: [&str; 8] =
@@ -31,8 +31,8 @@ fn check(summary: &Value, peers: u64) {
 }
 
 #[test]
-fn a_network_in_one_process() {
-    let place = Place::new();
+fn run_in_one_process_delivers_every_message() {
+    let place = support::new_place();
     let mut args = vec!["up"];
     args.extend(SHORT);
     args.push("8");
@@ -68,8 +68,8 @@ fn a_network_in_one_process() {
 }
 
 #[test]
-fn the_killed_and_the_stopped_are_found_and_nobody_else() {
-    let place = Place::new();
+fn only_killed_and_stopped_peers_are_removed() {
+    let place = support::new_place();
     let mut args = vec!["up", "--processes", "--kill", "1@2s", "--stop", "1@3s"];
     args.extend(SHORT);
     args.push("7");
@@ -89,43 +89,44 @@ fn the_killed_and_the_stopped_are_found_and_nobody_else() {
         assert!(death["witnesses"].as_array().unwrap().len() >= 2, "{death:#}");
         assert!(death["removed_ms"].as_f64() >= death["detected_ms"].as_f64(), "{death:#}");
     }
-    // Nothing is left behind.
+    // No control file is left.
     assert_eq!(fs::read_dir(place.run_dir()).unwrap().count(), 0);
 }
 
-/// 32 processes that publish 20 messages a second in all, one of them struck in the middle of it. How
-/// long the slowest message takes is measured, not tested: a machine may be busy.
-fn everything_arrives_although_one_suffers(how: &str) {
-    let place = Place::new();
-    let strike = [how, "1@6s"];
-    let flow = ["--peers", "32", "--every", "1600ms", "--messages", "6", "--after", "1s"];
+/// 32 processes publish 20 messages a second in all, and one of them gets a fault meanwhile. The
+/// delay of the slowest message is measured, not tested, because the machine may be busy.
+fn all_messages_arrive_despite_a_fault(how: &str) {
+    let place = support::new_place();
+    let fault = [how, "1@6s"];
+    let load = ["--peers", "32", "--every", "1600ms", "--messages", "6", "--after", "1s"];
     let mut args = vec!["up", "--processes", "--no-log", "--json"];
-    args.extend(strike);
-    args.extend(flow);
+    args.extend(fault);
+    args.extend(load);
     let summary = place.run(&args).json();
     assert_eq!(summary["deliveries"], summary["deliveries_expected"], "{summary:#}");
     assert_eq!(summary["delivered_twice"], 0);
     let deaths = summary["deaths"].as_array().unwrap();
     assert_eq!(deaths.len(), 1, "{summary:#}");
     assert_eq!(deaths[0]["how"], how.trim_start_matches('-'));
-    // The victim falls silent a second before; all others have published all of theirs.
+    // The victim publishes nothing in its last second; all others have published all their
+    // messages.
     let published = summary["published"].as_u64().unwrap();
     assert!((31 * 6..=32 * 6).contains(&published), "{published}");
 }
 
 #[test]
-fn everything_arrives_although_one_of_32_is_killed() {
-    everything_arrives_although_one_suffers("--kill");
+fn all_messages_arrive_when_one_of_32_peers_is_killed() {
+    all_messages_arrive_despite_a_fault("--kill");
 }
 
 #[test]
-fn everything_arrives_although_one_of_32_is_stopped() {
-    everything_arrives_although_one_suffers("--stop");
+fn all_messages_arrive_when_one_of_32_peers_is_stopped() {
+    all_messages_arrive_despite_a_fault("--stop");
 }
 
 #[test]
-fn seeds_listen_where_the_file_says() {
-    let place = Place::new();
+fn seeds_listen_at_the_addresses_of_the_file() {
+    let place = support::new_place();
     let ports = [free_port(), free_port()];
     let text = format!("127.0.0.1:{}\nlocalhost:{}\n", ports[0], ports[1]);
     let config = place.write("config.txt", &text);
@@ -141,8 +142,8 @@ fn seeds_listen_where_the_file_says() {
 }
 
 #[test]
-fn the_summary_is_text_without_json_and_payloads_have_their_size() {
-    let place = Place::new();
+fn summary_is_text_without_json_and_payloads_have_their_size() {
+    let place = support::new_place();
     let ran = place
         .run(&[
             "up",
@@ -162,7 +163,7 @@ fn the_summary_is_text_without_json_and_payloads_have_their_size() {
         ])
         .ok();
     for part in
-        ["3 peers and 1 seed in", "one component", "3 published, 6 of 6", "everything arrived"]
+        ["3 peers and 1 seed in", "one component", "3 published, 6 of 6", "all messages arrived"]
     {
         assert!(ran.out.contains(part), "no {part:?} in {ran:#?}");
     }
@@ -170,7 +171,7 @@ fn the_summary_is_text_without_json_and_payloads_have_their_size() {
     assert!(!place.path().join("logs").exists());
 }
 
-/// Whether a process runs. One that ended and was not collected by anybody does not.
+/// Whether a process runs. A zombie does not.
 fn runs(pid: u64) -> bool {
     let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
     let state = String::from_utf8(state.stdout).unwrap();
@@ -178,11 +179,11 @@ fn runs(pid: u64) -> bool {
 }
 
 #[test]
-fn the_children_end_with_a_parent_that_is_killed() {
-    let place = Place::new();
+fn children_end_when_their_parent_is_killed() {
+    let place = support::new_place();
     let args =
         ["up", "--processes", "--peers", "3", "--seeds", "1", "--for", "1h", "--stop", "1@1s"];
-    let mut up = Running::spawn(place.rumor(&args));
+    let mut up = Running::spawn(place.command(&args));
     let pids = || -> Vec<u64> {
         let Ok(files) = fs::read_dir(place.run_dir()) else { return Vec::new() };
         files
@@ -206,14 +207,15 @@ fn the_children_end_with_a_parent_that_is_killed() {
 
 /// P2, over real sockets.
 #[test]
-fn the_degrees_of_many_peers_follow_the_law() {
-    let place = Place::new();
+fn degrees_of_many_peers_follow_the_power_law() {
+    let place = support::new_place();
     let args = ["up", "--peers", "150", "--messages", "0", "--for", "20s", "--no-log", "--json"];
     let summary = place.run(&args).ok().json();
     assert_eq!((&summary["components"], &summary["errors"]), (&1.into(), &0.into()));
     let fit = &summary["degrees_fit"];
     let alpha = fit["bounded_alpha"].as_f64().unwrap();
-    // Targets are drawn with 2.6, other ones in every run. The fit gives its standard error.
+    // Target degrees are drawn from a law with exponent 2.6, anew in every run. The fit gives its
+    // standard error.
     let error = fit["bounded_alpha_error"].as_f64().unwrap();
     assert!(error < 0.4 && (alpha - 2.6).abs() < 4.0 * error, "{fit:#}");
     let degrees = summary["degrees"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! The client side: one connection per request, which on loopback costs nothing to speak of.
+//! The client side: one connection per request, which is cheap on loopback.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,17 +34,17 @@ pub enum ClientError {
     /// The URL is not `http://HOST:PORT`.
     #[error("{0:?} is not the URL of a control API (http://HOST:PORT)")]
     Url(String),
-    /// Nobody listens there.
+    /// No process listens at the address.
     #[error("cannot connect to {url}: {source}")]
     Connect {
         /// Where.
         url: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// No answer in time.
     #[error("{url} gave no answer within {} s; the process may be stopped or overloaded, \
-             and may still do what it was asked when it goes on", .after.as_secs())]
+             and may still carry out the request when it runs again", .after.as_secs())]
     Timeout {
         /// Where.
         url: String,
@@ -56,13 +56,13 @@ pub enum ClientError {
     Http {
         /// Where.
         url: String,
-        /// What went wrong.
+        /// The error of the connection.
         source: hyper::Error,
     },
     /// The request cannot be made (a token with line breaks, say).
     #[error("the request cannot be made: {0}")]
     Request(#[from] hyper::http::Error),
-    /// The node says no.
+    /// The node refused the request.
     #[error("{0}")]
     Refused(Problem),
     /// The answer is over the limit.
@@ -76,7 +76,7 @@ pub enum ClientError {
     Unexpected {
         /// Where.
         url: String,
-        /// What is wrong with it.
+        /// The difference from the expected answer.
         detail: String,
     },
     /// A stream is not as expected.
@@ -85,7 +85,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the node could not be reached at all, as opposed to an answer that says no.
+    /// Whether the node could not be reached at all, as opposed to a refusal.
     #[must_use]
     pub const fn is_unreachable(&self) -> bool {
         matches!(
@@ -94,7 +94,7 @@ impl ClientError {
         )
     }
 
-    /// The answer that says no, if there was one.
+    /// The refusal of the node, if there was one.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {
         match self {
@@ -188,7 +188,7 @@ impl Client {
     /// A message with its content, from this peer or from one that it asks.
     ///
     /// # Errors
-    /// See [`ClientError`]; nobody has it: a problem with status 404.
+    /// See [`ClientError`]; a message that no node has is a problem with status 404.
     pub async fn message(&self, id: MessageId) -> Result<FullMessage, ClientError> {
         self.get(&format!("messages/{id}")).await
     }
@@ -204,17 +204,19 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|e| self.unexpected(&e))
     }
 
-    /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may take to hand
-    /// over what it published, if not as long as it was set to. The client waits for as long as the node
-    /// answers other requests.
+    /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may
+    /// take to hand over what it published, if not as long as it was set to. The client waits for
+    /// as long as the node answers other requests.
     ///
     /// # Errors
-    /// See [`ClientError`]; no other node is known to hold all that it published: a problem with status 504.
+    /// See [`ClientError`]; if no other node is known to hold all that it published: a problem with
+    /// status 504.
     pub async fn leave(&self, within: Option<Duration>) -> Result<(), ClientError> {
         self.leave_if_alive(within, ANSWER_TIMEOUT).await
     }
 
-    /// As [`leave`](Client::leave): a node that leaves is asked for its status, and given up after `silence`.
+    /// As [`leave`](Client::leave): a node that leaves is asked for its status, and given up after
+    /// `silence`.
     async fn leave_if_alive(
         &self,
         within: Option<Duration>,
@@ -241,7 +243,7 @@ impl Client {
         }
     }
 
-    /// What happens in it from now on.
+    /// The events of the node from now on.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -253,7 +255,10 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn tail(&self, request: &Tail) -> Result<EventStream<FullMessage>, ClientError> {
+    pub async fn tail(
+        &self,
+        request: &TailRequest,
+    ) -> Result<EventStream<FullMessage>, ClientError> {
         let mut query = format!("tail?payload={}", request.with_content);
         if let Some(from) = &request.from {
             query += &format!("&from={}", escaped(from));
@@ -359,7 +364,7 @@ impl Client {
         let http = |source| ClientError::Http { url: self.url.clone(), source };
         let (mut sender, connection) =
             http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(http)?;
-        // It ends with the response, or with the response's stream.
+        // The task ends with the response, or with the response's stream.
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
@@ -423,13 +428,13 @@ impl Client {
 
 /// Which messages to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tail {
-    /// `now` (the default), `earliest`, microseconds since 1970, or the id of a message to go on
+pub struct TailRequest {
+    /// `now` (the default), `earliest`, microseconds since 1970, or the id of a message to begin
     /// after.
     pub from: Option<String>,
     /// Topics or patterns (`orders.*`); none for all.
     pub topics: Vec<String>,
-    /// Whether to send what the messages say.
+    /// Whether to send the content of the messages.
     pub with_content: bool,
 }
 
@@ -449,24 +454,24 @@ fn escaped(value: &str) -> String {
 
 /// One item of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item<T> {
+pub enum StreamItem<T> {
     /// An event or a message.
     Of(T),
-    /// Messages that do not come, in their place.
+    /// Messages that do not arrive, in their place.
     Gap(GapLine),
-    /// History is over: what follows is new to the peer.
+    /// The end of the history: further messages are new to the peer.
     CaughtUp,
-    /// So many events were missed, because this side reads too slowly.
+    /// The number of events that were missed, because this side reads too slowly.
     Lagged(u64),
 }
 
-/// What a node sends as it happens.
+/// A stream of events or messages of a node.
 #[derive(Debug)]
 pub struct EventStream<T> {
     url: String,
     body: Incoming,
     parser: Parser,
-    ready: VecDeque<Item<T>>,
+    ready: VecDeque<StreamItem<T>>,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -474,8 +479,8 @@ impl<T: DeserializeOwned> EventStream<T> {
     /// The next item; `None` when the node has ended the stream. Cancel safe.
     ///
     /// # Errors
-    /// The connection broke, or gave no sign of life for three times the interval it promises one.
-    pub async fn next(&mut self) -> Result<Option<Item<T>>, ClientError> {
+    /// The connection broke, or was silent for three times its keep-alive interval.
+    pub async fn next(&mut self) -> Result<Option<StreamItem<T>>, ClientError> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
@@ -495,13 +500,13 @@ impl<T: DeserializeOwned> EventStream<T> {
                 };
                 self.ready.push_back(if raw.name == "lagged" {
                     let lagged: Lagged = serde_json::from_str(&raw.data).map_err(unexpected)?;
-                    Item::Lagged(lagged.missing)
+                    StreamItem::Lagged(lagged.missing)
                 } else if raw.name == "caught_up" {
-                    Item::CaughtUp
+                    StreamItem::CaughtUp
                 } else if raw.name == "gap" {
-                    Item::Gap(serde_json::from_str(&raw.data).map_err(unexpected)?)
+                    StreamItem::Gap(serde_json::from_str(&raw.data).map_err(unexpected)?)
                 } else {
-                    Item::Of(serde_json::from_str(&raw.data).map_err(unexpected)?)
+                    StreamItem::Of(serde_json::from_str(&raw.data).map_err(unexpected)?)
                 });
             }
         }
@@ -520,7 +525,8 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(200);
 
-    /// A node that answers `leave` after some time, and other requests at once as long as it is `awake`.
+    /// A node that answers `leave` after some time, and other requests at once as long as it is
+    /// `awake`.
     async fn node(leave_takes: Duration, awake: bool) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -557,7 +563,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_gives_up_a_node_that_stands_still() {
+    async fn client_gives_up_on_a_node_that_does_not_answer() {
         let client = node(Duration::from_secs(60), false).await;
         let begun = Instant::now();
         let late = client.leave_if_alive(Some(Duration::from_secs(60)), SILENCE).await;

@@ -9,7 +9,6 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_CONTROL_FILE;
-use crate::run_dir::RunDirError;
 use crate::token::Token;
 
 /// How to reach one running node.
@@ -25,7 +24,7 @@ pub struct ControlFile {
     pub pid: u32,
     /// Where its control API listens: `http://127.0.0.1:PORT`.
     pub url: String,
-    /// What opens it.
+    /// The token that opens the API.
     pub token: Token,
 }
 
@@ -48,22 +47,26 @@ impl Drop for ControlFileGuard {
 }
 
 impl ControlFile {
-    /// The first 8 characters of the id, as people see it.
+    /// The first 8 characters of the id.
     #[must_use]
     pub fn short_id(&self) -> &str {
         self.id.get(..8).unwrap_or(&self.id)
     }
 
-    /// A name that is one path component, whatever characters the node's name has.
+    /// The name of the file, which is one path component whatever characters the node's name has.
     fn file_name(&self) -> String {
         let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
         let name: String = self.name.chars().map(safe).collect();
         format!("{name}-{}.json", self.short_id())
     }
 
-    /// Written beside its place and renamed, so that a reader never sees half of it.
-    pub(crate) fn write(&self, dir: &Path) -> Result<ControlFileGuard, RunDirError> {
-        let path = dir.join(self.file_name());
+    /// The path of the file in a run directory.
+    pub(crate) fn path_in(&self, dir: &Path) -> PathBuf {
+        dir.join(self.file_name())
+    }
+
+    /// Writes the file beside its place and renames it, so that a reader never sees half of it.
+    pub(crate) fn write(&self, path: PathBuf) -> io::Result<ControlFileGuard> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let write = || -> io::Result<()> {
             let _ = fs::remove_file(&temporary);
@@ -75,9 +78,9 @@ impl ControlFile {
         };
         match write() {
             Ok(()) => Ok(ControlFileGuard(path)),
-            Err(source) => {
+            Err(e) => {
                 let _ = fs::remove_file(&temporary);
-                Err(RunDirError::Write { path, source })
+                Err(e)
             }
         }
     }
@@ -89,16 +92,16 @@ impl ControlFile {
         serde_json::from_str(&text).ok()
     }
 
-    /// Whether the process that wrote it is there. A process of another user counts as there.
+    /// Whether the process that wrote the file runs. A process of another user counts as running.
     #[must_use]
-    pub fn process_lives(&self) -> bool {
+    pub fn is_process_alive(&self) -> bool {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return false };
         test_kill_process(pid) != Err(rustix::io::Errno::SRCH) && !is_zombie(pid)
     }
 }
 
-/// A process that has ended and that its parent has not noticed yet still takes signals. Only Linux
-/// tells; elsewhere such a node counts as there until then.
+/// Whether a process has ended, but its parent has not waited for it yet: it still takes signals.
+/// Only Linux reports this; on other systems such a process counts as running.
 fn is_zombie(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.ok().and_then(|s| Some(s.rsplit_once(") ")?.1.starts_with('Z'))).unwrap_or(false)

@@ -2,11 +2,12 @@
 //!
 //! A program that runs nodes starts a [`Server`], adds its nodes, and puts a [`ControlFile`] for
 //! each into a [`RunDir`]. Another program of the same user finds them there and talks to them
-//! with a [`Client`]. What goes over the wire is in [`view`].
+//! with a [`Client`]. The module [`view`] has the requests and answers.
 //!
-//! Who may use it: whoever can read the control file, which is its owner. A page in a browser on
-//! the same machine cannot, even if it guesses the port: requests need the token, and one that
-//! names a foreign host (DNS rebinding) or carries an `Origin` (a page sent it) is refused first.
+//! Only the owner of the control file can read the token and use the API. A page in a browser on
+//! the same machine cannot, even if it guesses the port: requests need the token, and a request
+//! that names a foreign host (DNS rebinding) or carries an `Origin` (a page sent it) is refused
+//! first.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -15,6 +16,7 @@ mod control_file;
 pub mod limits;
 mod metrics;
 pub mod network;
+mod nodes;
 mod page;
 mod paging;
 mod problem;
@@ -24,11 +26,12 @@ mod sse;
 mod token;
 pub mod view;
 
-pub use client::{Client, ClientError, EventStream, Item, Tail};
+pub use client::{Client, ClientError, EventStream, StreamItem, TailRequest};
 pub use control_file::{ControlFile, ControlFileGuard};
+pub use nodes::Handle;
 pub use paging::Page;
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
-pub use server::{Access, Act, Director, Handle, ServeError, Server};
+pub use server::{Access, Director, OperatorAction, ServeError, Server};
 pub use sse::BadStream;
 pub use token::Token;

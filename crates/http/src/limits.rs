@@ -13,9 +13,9 @@ pub const MAX_STREAM_ITEM: usize = 8 * 1024 * 1024;
 pub const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to send the head of a request.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a silent stream shows that it lives.
+/// How often a silent stream sends a keep-alive comment.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How long open requests get when the server stops.
+/// How long open requests may take when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client waits for a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,9 +27,9 @@ pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
 /// Longest control file, in bytes.
 pub const MAX_CONTROL_FILE: u64 = 64 * 1024;
-/// How long a node may take to say how it does.
+/// How long a node may take to report its health.
 pub const HEALTH_WAIT: Duration = Duration::from_secs(2);
 /// The longest time that an exit may be given.
-pub const LONGEST_EXIT: Duration = Duration::from_secs(86_400);
+pub const MAX_EXIT_TIME: Duration = Duration::from_secs(86_400);
 /// The longest a request waits for a receipt.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_RECEIPT_WAIT: Duration = Duration::from_secs(60);

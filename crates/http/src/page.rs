@@ -17,7 +17,7 @@ const FILES: [(&str, &str, &str); 8] = [
     ("icon.svg", "image/svg+xml", include_str!("../web/icon.svg")),
 ];
 
-/// The page asks nobody but this server, runs no script but its own, and nobody frames it.
+/// The page may send requests to this server only, run only its own scripts, and not be framed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";

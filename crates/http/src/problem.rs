@@ -14,7 +14,7 @@ pub struct Problem {
     pub status: u16,
     /// The kind of error, the same words for every error of the kind.
     pub title: String,
-    /// What happened this time, and what to do.
+    /// The cause of this error, and what to do.
     pub detail: String,
 }
 
@@ -33,7 +33,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// The node has ended while it was asked.
+    /// The node ended during the request.
     pub(crate) fn gone() -> Self {
         Self::new(StatusCode::GONE, "the node has stopped")
     }
@@ -41,7 +41,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Status and title are for programs.
+        // Programs read the status and the title; the detail is for people.
         f.write_str(&self.detail)
     }
 }

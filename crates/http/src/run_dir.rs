@@ -18,15 +18,16 @@ pub struct RunDir(PathBuf);
 /// Why a directory cannot be used as run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
-    /// It cannot be made or read.
+    /// The directory cannot be made or read.
     #[error("cannot use {path} as run directory: {source}; choose another one with --run-dir or {RUN_DIR_VARIABLE}", path = .path.display())]
     Io {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Somebody else could put a file there, and with it make this user talk to his node.
+    /// Another user could put a control file there, and make this user's commands talk to that
+    /// node.
     #[error("{path} is not a directory that only this user can write to; remove it, or choose another one with --run-dir or {RUN_DIR_VARIABLE}", path = .path.display())]
     Unsafe {
         /// The directory.
@@ -37,7 +38,7 @@ pub enum RunDirError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -67,10 +68,11 @@ impl RunDir {
         &self.0
     }
 
-    /// Makes it, mode 0700, if it is not there, and checks that nobody else can write to it.
+    /// Makes the directory with mode 0700, if it is absent, and checks that no other user can write
+    /// to it.
     ///
     /// # Errors
-    /// It cannot be made, or it is not safe to use.
+    /// The directory cannot be made, or is not safe to use.
     pub fn prepare(&self) -> Result<(), RunDirError> {
         DirBuilder::new()
             .recursive(true)
@@ -80,7 +82,8 @@ impl RunDir {
         self.check()
     }
 
-    /// A directory in a shared place (`/tmp`) may have been made by somebody else first.
+    /// Checks the owner and the mode, because another user may have made a directory in `/tmp`
+    /// first.
     fn check(&self) -> Result<(), RunDirError> {
         let meta = fs::symlink_metadata(&self.0)
             .map_err(|source| RunDirError::Io { path: self.0.clone(), source })?;
@@ -98,7 +101,8 @@ impl RunDir {
     /// The directory or the file cannot be written.
     pub fn announce(&self, file: &ControlFile) -> Result<ControlFileGuard, RunDirError> {
         self.prepare()?;
-        file.write(&self.0)
+        let path = file.path_in(&self.0);
+        file.write(path.clone()).map_err(|source| RunDirError::Write { path, source })
     }
 
     /// The control files of nodes whose process lives, by name. Files of processes that are gone
@@ -120,7 +124,7 @@ impl RunDir {
                 continue;
             }
             let Some(file) = ControlFile::read(&path) else { continue };
-            if file.process_lives() {
+            if file.is_process_alive() {
                 nodes.push(file);
             } else {
                 // Another command may have removed it already.
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_found_until_its_guard_is_dropped() {
+    fn node_is_found_until_its_guard_is_dropped() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = RunDir(tmp.path().join("run"));
         assert!(dir.nodes().unwrap().is_empty());
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_dead_processes_are_removed_and_others_left_alone() {
+    fn control_files_of_dead_processes_are_removed_and_other_files_stay() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = RunDir(tmp.path().join("run"));
         let mut child = std::process::Command::new("true").spawn().unwrap();
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_to_is_refused() {
+    fn run_directory_writable_by_others_is_refused() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = RunDir(tmp.path().join("run"));
         dir.prepare().unwrap();

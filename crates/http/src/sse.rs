@@ -11,7 +11,7 @@ pub(crate) struct RawItem {
     pub(crate) data: String,
 }
 
-/// The stream does not keep to its form or its limits.
+/// The stream violates its format or its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stream is not one of a control API: {0}")]
 pub struct BadStream(&'static str);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_come_out_however_the_bytes_are_cut() {
+    fn parser_gives_the_same_items_however_the_bytes_are_split() {
         let text = b"data: {\"a\":1}\n\n: alive\n\nevent: lagged\r\ndata: x\ndata: y\n\n";
         let item = |name: &str, data: &str| RawItem { name: name.into(), data: data.into() };
         let expected = vec![item("", "{\"a\":1}"), item("lagged", "x\ny")];
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_refused() {
+    fn parser_refuses_an_endless_line() {
         let mut parser = Parser::default();
         let chunk = vec![b'x'; MAX_STREAM_ITEM / 2];
         assert!(parser.feed(&chunk).is_ok());

@@ -5,13 +5,13 @@ use core::fmt;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// 32 random bytes in hexadecimal. Whoever knows it may control the nodes of one server.
+/// 32 random bytes in hexadecimal, which give access to the nodes of one server.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
 impl Token {
-    /// A fresh one.
+    /// A fresh token.
     ///
     /// # Errors
     /// The system has no randomness to give.
@@ -21,7 +21,7 @@ impl Token {
         Ok(Token(HEXLOWER.encode(&bytes)))
     }
 
-    /// One that somebody chose: 32 to 256 hexadecimal digits.
+    /// A token that the user chose: 32 to 256 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let good = (32..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rumormill::{Listener, Name, Node, SeedAddress, SeedNode};
 use rumormill_http::view::{Content, Publish, Status};
 use rumormill_http::{
-    Access, Client, ClientError, ControlFile, Item, ServeError, Server, Tail, Token,
+    Access, Client, ClientError, ControlFile, ServeError, Server, StreamItem, TailRequest, Token,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -98,7 +98,7 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_node_is_asked_told_and_followed() {
+async fn client_reads_publishes_and_follows_a_node() {
     let network = Network::start().await;
     let (anna, bert) = (network.client(0), network.client(1));
 
@@ -114,12 +114,13 @@ async fn a_node_is_asked_told_and_followed() {
     assert!(names.contains(&"bert".to_owned()), "{names:?}");
     assert_eq!(anna.neighbours().await.unwrap()[0].name, "bert");
 
-    let mut tail = bert.tail(&Tail { with_content: true, ..Tail::default() }).await.unwrap();
+    let mut tail =
+        bert.tail(&TailRequest { with_content: true, ..TailRequest::default() }).await.unwrap();
     let request =
         Publish { topic: "t".into(), content: Content::of(&[0xff, 0, b'x']), wait_ms: None };
     let published = anna.publish(&request).await.unwrap();
     let item = timeout(DEADLINE, tail.next()).await.unwrap().unwrap().unwrap();
-    let Item::Of(message) = item else { panic!("{item:?}") };
+    let StreamItem::Of(message) = item else { panic!("{item:?}") };
     assert_eq!(message.id, published.id);
     assert_eq!(message.content.bytes(), Some(vec![0xff, 0, b'x']));
     assert_eq!(message.name.as_deref(), Some("anna"));
@@ -134,7 +135,7 @@ async fn a_node_is_asked_told_and_followed() {
     let mut events = bert.events().await.unwrap();
     anna.leave(None).await.unwrap();
     let left = async {
-        while let Some(Item::Of(line)) = events.next().await.unwrap() {
+        while let Some(StreamItem::Of(line)) = events.next().await.unwrap() {
             if line.event["event"] == "member_left" {
                 return line.event["name"].clone();
             }
@@ -146,7 +147,7 @@ async fn a_node_is_asked_told_and_followed() {
 }
 
 #[tokio::test]
-async fn errors_say_what_is_wrong() {
+async fn error_answers_explain_the_cause() {
     let network = Network::start().await;
     let anna = network.client(0);
     let problem = |e: ClientError| e.problem().expect("an answer").clone();
@@ -195,7 +196,7 @@ async fn errors_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn only_the_owner_gets_in() {
+async fn requests_without_the_token_are_refused() {
     let network = Network::start().await;
     let host = network.host();
     let token = network.peers[0].token.secret().to_owned();
@@ -233,16 +234,19 @@ async fn only_the_owner_gets_in() {
     assert_eq!(network.raw(&get("/v1/nodes/anna/messages?limit=x", &good)).await.0, 400);
     assert_eq!(network.raw(&get("/v1/nodes/anna/status", &good)).await.0, 200);
     assert_eq!(network.raw(&get("/v1/nodes/seed-1/registry", &good)).await.0, 200);
-    // Even a path that does not exist tells nothing without the token.
+    // Even a path that does not exist is refused without the token.
     assert_eq!(network.raw(&get("/v2/nodes", &own)).await.0, 401);
     network.end().await;
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_its_streams() {
+async fn stopped_server_ends_its_streams() {
     let network = Network::start().await;
-    let mut tail =
-        network.client(0).tail(&Tail { with_content: true, ..Tail::default() }).await.unwrap();
+    let mut tail = network
+        .client(0)
+        .tail(&TailRequest { with_content: true, ..TailRequest::default() })
+        .await
+        .unwrap();
     let waiting = tokio::spawn(async move { tail.next().await });
     network.end().await;
     let ended = timeout(DEADLINE, waiting).await.unwrap().unwrap();
@@ -250,7 +254,7 @@ async fn a_server_that_stops_ends_its_streams() {
 }
 
 #[tokio::test]
-async fn it_does_not_listen_for_the_network() {
+async fn server_off_loopback_needs_a_token() {
     let outside = "0.0.0.0:0".parse().unwrap();
     for access in [Access::LocalReaders, Access::Token(None)] {
         let refused = Server::start_at(outside, access).await;
@@ -262,7 +266,7 @@ async fn it_does_not_listen_for_the_network() {
     server.shutdown().await;
 }
 
-/// Reads items of the live stream until `found` says that one is the one.
+/// Reads items of the live stream until `found` accepts one.
 async fn live(network: &Network, mut found: impl FnMut(&str, &Value) -> bool) {
     let (host, token) = (network.host(), network.peers[0].token.secret());
     let mut stream = TcpStream::connect(&host).await.unwrap();
@@ -295,7 +299,7 @@ async fn live(network: &Network, mut found: impl FnMut(&str, &Value) -> bool) {
 }
 
 #[tokio::test]
-async fn whoever_looks_sees_the_network_and_what_goes_on_in_it() {
+async fn live_stream_shows_the_network_and_its_messages() {
     let network = Network::start().await;
     let (anna, bert) = (network.peers[0].id.clone(), network.peers[1].id.clone());
     live(&network, |name, data| {
@@ -309,7 +313,7 @@ async fn whoever_looks_sees_the_network_and_what_goes_on_in_it() {
             && data["seeds"][0]["alive"] == 2
     })
     .await;
-    // What is published while somebody looks shows with its way.
+    // A message that is published during the stream shows with its arrivals.
     let client = network.client(0);
     let publish = Publish {
         topic: "news".to_owned(),
@@ -331,7 +335,7 @@ async fn whoever_looks_sees_the_network_and_what_goes_on_in_it() {
     .await;
     let whole: Value = serde_json::from_str(&got(&network, "/v1/network").await).unwrap();
     assert_eq!(whole["peers"].as_array().unwrap().len(), 2, "{whole:#}");
-    // Nobody who may do it is there.
+    // This server has no director.
     assert_eq!(got(&network, "/v1/network/acts").await, r#"{"acts":[]}"#);
     network.end().await;
 }
@@ -347,7 +351,7 @@ async fn got(network: &Network, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_page_is_there_and_asks_nobody_else() {
+async fn page_is_served_and_may_use_only_this_server() {
     let network = Network::start().await;
     let host = network.host();
     for (path, begins) in
@@ -369,7 +373,7 @@ async fn the_page_is_there_and_asks_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_and_health_say_how_the_nodes_do() {
+async fn metrics_and_health_show_the_state_of_the_nodes() {
     let network = Network::start().await;
     let client = network.client(0);
     let publish =
@@ -405,7 +409,7 @@ async fn metrics_and_health_say_how_the_nodes_do() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(network.raw(&open(path)).await, (200, "ok\n".to_owned()), "{path}");
     }
-    // Without its seed a peer works on, but does not take part in the network's decisions.
+    // Without its seed a peer still works, but does not take part in the decisions of the network.
     network.seed_node.kill();
     until("the peers notice", async || network.raw(&open("/readyz")).await.0 == 503).await;
     let (status, why) = network.raw(&open("/healthz")).await;
@@ -415,9 +419,9 @@ async fn metrics_and_health_say_how_the_nodes_do() {
     network.end().await;
 }
 
-/// The lists come in pages that join to the whole.
+/// The pages of a list together have all its items.
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn lists_are_served_in_pages() {
     let network = Network::start().await;
     let (anna, bert) = (network.client(0), network.client(1));
     for n in 0..7 {
@@ -449,9 +453,9 @@ async fn lists_come_in_pages() {
     network.end().await;
 }
 
-/// The document names every path, and everybody may read it.
+/// The document names every path, and needs no token.
 #[tokio::test]
-async fn the_api_says_what_it_can_do() {
+async fn openapi_document_names_every_path() {
     let network = Network::start().await;
     let host = network.host();
     let request =

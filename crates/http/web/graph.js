@@ -3,9 +3,9 @@
 
 export const STATES = {
   alive: { colour: "--alive", mark: "●", words: "alive" },
-  suspect: { colour: "--suspect", mark: "◐", words: "suspect: a neighbour has doubts" },
+  suspect: { colour: "--suspect", mark: "◐", words: "suspect: a neighbour gets no answer from it" },
   dead: { colour: "--dead", mark: "✕", words: "dead: the seeds agreed" },
-  frozen: { colour: "--frozen", mark: "■", words: "frozen: gives no answer" },
+  frozen: { colour: "--frozen", mark: "■", words: "frozen: does not answer" },
   joining: { colour: "--joining", mark: "▲", words: "joining" },
   degraded: { colour: "--suspect", mark: "▲", words: "degraded: no majority of the seeds" },
   left: { colour: "--gone", mark: "○", words: "left" },
@@ -54,7 +54,7 @@ export class Graph {
       const [x, y] = was ? this.at(was, now) : p.at;
       places.set(p.id, { from: [x, y], to: p.at, since: now });
     }
-    // Whoever was in the middle of the picture is gone from it: back to the whole.
+    // The chosen peer, on which the view was centred, is gone: show the whole network.
     if (this.places.has(this.chosen) && !places.has(this.chosen)) this.fit();
     this.places = places;
     this.until(now + MOVE_MS);
@@ -66,7 +66,7 @@ export class Graph {
     return [place.from[0] + (place.to[0] - place.from[0]) * e, place.from[1] + (place.to[1] - place.from[1]) * e];
   }
 
-  /** A message went from one to the other just now. */
+  /** Shows that a message has just arrived over a link. */
   arrive({ message, peer, from }) {
     const now = performance.now();
     this.glow.set(peer, { at: now, message });
@@ -74,7 +74,7 @@ export class Graph {
     this.until(now + GLOW_MS);
   }
 
-  /** The way of one message, to be lit: pairs of ids. */
+  /** The path of one message to highlight, as its arrivals. */
   light(arrivals) {
     this.path = arrivals && { edges: arrivals.filter((a) => a.from), got: new Set(arrivals.map((a) => a.peer)) };
     this.draw();

@@ -1,4 +1,4 @@
-// The stream of the server, and what is asked of it.
+// The stream of the server, and requests to it.
 
 const KEY = "rumor-token";
 
@@ -22,7 +22,7 @@ async function problem(answer) {
   try { return (await answer.json()).detail; } catch { return `${answer.status} ${answer.statusText}`; }
 }
 
-/** Asks for something; throws what the server says is wrong. */
+/** Sends a GET request; throws the explanation of the server if it fails. */
 export async function ask(path) {
   const answer = await fetch(path, { headers: headers() });
   if (!answer.ok) throw new Error(await problem(answer));

@@ -1,4 +1,4 @@
-// The page: what the stream says goes to the views, and what people do goes to the server.
+// The page: items of the stream go to the views, and actions of the user go to the server.
 
 import { ask, follow, mayChange, send, takeToken } from "./live.js";
 import { Graph, STATES, stateOf } from "./graph.js";
@@ -28,7 +28,7 @@ const members = new Members($("member-table"), { filter: $("filter"), state: $("
 const feed = new Feed($("feed"), { paused: $("pause"), choose: (id) => showMessage(id), name: (id) => nameOf(id) });
 const nameOf = (id) => state.names.get(id) ?? id.slice(0, 8);
 const living = () => state.network?.peers.filter((p) => p.here && ["alive", "suspect", "degraded"].includes(p.state)) ?? [];
-// For measurements and tests: what was drawn, and how long it took.
+// For measurements and tests: the state of the page, and the time that drawing took.
 window.rumor = { state, graph };
 
 legend();
@@ -80,8 +80,8 @@ const items = {
     }
     if (state.message && all.some((a) => a.message === state.message)) soon();
   },
-  left_out(n) { notice(`Too much goes on to show every message: ${n} arrivals were left out just now. Rates count all of them.`); },
-  lagged({ missing }) { notice(`This page was too slow to take everything: ${missing} items of the stream were missed.`); },
+  left_out(n) { notice(`There are too many messages to show all: ${n} arrivals were left out just now. The rates count all of them.`); },
+  lagged({ missing }) { notice(`This page was too slow: ${missing} items of the stream were missed.`); },
 };
 
 let noticeGone;
@@ -100,10 +100,10 @@ function figures() {
   $("figure-links").textContent = links.length;
   $("figure-parts").textContent = components || "–";
   $("figure-dead").textContent = count("dead");
-  $("scope").textContent = { network: "the whole network", peer: "as one peer sees it", seed: "the registry of a seed" }[scope];
+  $("scope").textContent = { network: "the whole network", peer: "the view of one peer", seed: "the registry of a seed" }[scope];
   const nothing = $("nothing");
   nothing.hidden = peers.some((p) => p.at);
-  nothing.textContent = peers.length ? "A seed knows who there is, but not who is whose neighbour: see Members." : "No peers yet.";
+  nothing.textContent = peers.length ? "A seed knows the members, but not their links: see Members." : "No peers yet.";
 }
 
 let seedsShown;
@@ -112,7 +112,7 @@ function seeds() {
   if (key === seedsShown) return;
   seedsShown = key;
   $("seeds").replaceChildren(...state.network.seeds.map((s) => {
-    const word = !s.connected ? "not reached" : s.synced ? "in order" : "not in step yet";
+    const word = !s.connected ? "not reached" : s.synced ? "synced" : "not synced yet";
     const li = el("li", {}, `${s.connected && s.synced ? "●" : "○"} ${s.name} `, el("span", { class: "quiet", text: `${word}${s.alive === null ? "" : `, ${s.alive} peers`}` }));
     if (state.mayAct && s.here && s.id) li.append(" ", button("Kill", () => act({ do: "kill", node: s.id })));
     return li;
@@ -143,7 +143,7 @@ function drawChosen() {
   add("death", death(p));
   const list = el("p", { class: "quiet" });
   neighbours.slice(0, 40).forEach((q, i) => list.append(i ? ", " : "with ", button(q.name, () => choose(q.id, true), "plain-link")));
-  // Buttons stay where they are while figures change: one is about to be pressed, or has the focus.
+  // The buttons stay while figures change, because the user may be about to press one.
   const key = [p.id, p.here, state.mayAct, p.state === "frozen"].join();
   let row = box.querySelector(".row");
   if (row?.dataset.key === key) {
@@ -155,7 +155,7 @@ function drawChosen() {
   row.dataset.key = key;
   if (state.mayAct && p.here) {
     row.append(button("Kill", () => act({ do: "kill", node: p.id })));
-    row.append(p.state === "frozen" ? button("Let go on", () => act({ do: "thaw", node: p.id })) : button("Freeze", () => act({ do: "freeze", node: p.id })));
+    row.append(p.state === "frozen" ? button("Resume", () => act({ do: "thaw", node: p.id })) : button("Freeze", () => act({ do: "freeze", node: p.id })));
   }
   box.replaceChildren(pairs, list, row);
 }
@@ -166,8 +166,8 @@ function button(text, run, kind) {
   return b;
 }
 
-async function act(wish) {
-  try { await send("/v1/network/acts", wish); } catch (e) { notice(e.message); }
+async function act(action) {
+  try { await send("/v1/network/acts", action); } catch (e) { notice(e.message); }
 }
 
 async function possible() {
@@ -177,7 +177,7 @@ async function possible() {
   const cut = $("cut");
   cut.hidden = !state.mayAct;
   cut.dataset.act = acts.includes("heal") ? "heal" : "cut";
-  cut.textContent = acts.includes("heal") ? "Make whole" : "Cut in two";
+  cut.textContent = acts.includes("heal") ? "End partition" : "Partition";
 }
 
 async function actions() {
@@ -227,9 +227,9 @@ async function showMessage(id) {
     add("reached", `${s.arrivals.length} of ${peers} (${((100 * s.arrivals.length) / Math.max(1, peers)).toFixed(0)} %)`);
     add("last after", `${charts.short(after.at(-1) ?? 0)} ms`);
     add("hops", hops.length ? `${Math.max(...hops)} at most, ${(hops.reduce((a, b) => a + b, 0) / hops.length).toFixed(1)} on average` : "–");
-    add("copies again", String(s.duplicates));
-    if (s.missing.length) add("has not got it", s.missing.join(", "));
-    const show = button("Show its way in the graph", () => { graph.light(s.arrivals); $("clear-path").hidden = false; open("network"); });
+    add("duplicates", String(s.duplicates));
+    if (s.missing.length) add("missing at", s.missing.join(", "));
+    const show = button("Show its path in the graph", () => { graph.light(s.arrivals); $("clear-path").hidden = false; open("network"); });
     box.replaceChildren(charts.spread(after, peers), pairs, show);
     if (graph.path) graph.light(s.arrivals);
   } catch (e) { box.replaceChildren(el("p", { class: "quiet", text: e.message })); }
@@ -242,10 +242,10 @@ function drawRates() {
   const bytes = (c) => (r) => (r.bytes_out[c] ?? 0) / r.over_s;
   const delay = (i) => (r) => r.latency_ms?.[i] ?? null;
   $("rate-charts").replaceChildren(
-    charts.overTime("Messages", "a second", [line("delivered", "var(--alive)", (r) => r.delivered / r.over_s), line("again", "var(--suspect)", (r) => r.duplicates / r.over_s, "5 3")]),
+    charts.overTime("Messages", "a second", [line("delivered", "var(--alive)", (r) => r.delivered / r.over_s), line("duplicates", "var(--suspect)", (r) => r.duplicates / r.over_s, "5 3")]),
     charts.overTime("Bytes written", "a second", [line("payload", "var(--alive)", bytes("payload")), line("history", "var(--joining)", bytes("history"), "7 3"), line("announcements", "var(--suspect)", bytes("announce"), "4 3"), line("control", "var(--gone)", bytes("control"), "2 2")]),
     charts.overTime("Delay", "ms", [line("50 %", "var(--alive)", delay(0)), line("90 %", "var(--joining)", delay(1), "5 3"), line("99 %", "var(--dead)", delay(2), "2 2")]),
-    charts.overTime("Free part of the fullest publisher's window", "%", [line("free", "var(--alive)", (r) => (r.headroom === null ? null : r.headroom * 100))]),
+    charts.overTime("Free part of the fullest send window", "%", [line("free", "var(--alive)", (r) => (r.headroom === null ? null : r.headroom * 100))]),
   );
   const drops = new Map();
   for (const r of recent) for (const [k, n] of Object.entries(r.drops)) drops.set(k, (drops.get(k) ?? 0) + n);

@@ -1,4 +1,4 @@
-// Tables: the members, the messages, and what is known of one of them.
+// Tables: the members, the messages, and the details of one of them.
 
 import { stateOf } from "./graph.js";
 import { short } from "./charts.js";

@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
-use crate::exit::{Exit, Failure, Outcome};
-use crate::log::{DEFAULT_DIR, PEERS, SEEDS};
-use crate::out;
+use rumormill_launch::log_dir::{self, PEERS, SEEDS};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 
 /// Remove log files
 ///
@@ -21,7 +20,7 @@ use crate::out;
   rumor clean --yes --log-dir /var/log/rumor")]
 pub(crate) struct CleanArgs {
     /// Directory of the logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    #[arg(long, value_name = "DIR", default_value = log_dir::DEFAULT)]
     log_dir: PathBuf,
     /// Do not ask
     #[arg(long, short)]
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &CleanArgs) -> Outcome {
     }
     let bytes: u64 = logs.iter().map(|l| l.bytes).sum();
     let what = format!("{} log files ({}) in {}", logs.len(), size(bytes), args.log_dir.display());
-    if !args.yes && !agreed(&what)? {
+    if !args.yes && !confirm(&what)? {
         out::print("nothing removed\n")?;
         return Ok(Exit::Ok);
     }
@@ -54,7 +53,7 @@ struct Log {
     bytes: u64,
 }
 
-/// The logs in a directory, by path.
+/// The logs in a directory, sorted by path.
 fn find(dir: &Path) -> io::Result<Vec<Log>> {
     let mut logs = Vec::new();
     for kind in [SEEDS, PEERS] {
@@ -65,7 +64,7 @@ fn find(dir: &Path) -> io::Result<Vec<Log>> {
         };
         for entry in entries {
             let entry = entry?;
-            // Not of what a link points to: that is somebody else's.
+            // Of the entry itself: the file that a link points to is no log of `rumor`.
             let meta = entry.metadata()?;
             if meta.is_file() && entry.file_name().to_str().is_some_and(is_log) {
                 logs.push(Log { path: entry.path(), bytes: meta.len() });
@@ -76,7 +75,7 @@ fn find(dir: &Path) -> io::Result<Vec<Log>> {
     Ok(logs)
 }
 
-/// `NAME.log`, or an older part of it, `NAME.log.1`.
+/// Whether a file name is `NAME.log`, or that of an older part of it, `NAME.log.1`.
 fn is_log(name: &str) -> bool {
     let (stem, last) = name.rsplit_once('.').unwrap_or((name, ""));
     let numbered = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
@@ -84,7 +83,8 @@ fn is_log(name: &str) -> bool {
     name.strip_suffix(".log").is_some_and(|stem| !stem.is_empty())
 }
 
-fn agreed(what: &str) -> Outcome<bool> {
+/// Asks the user whether to remove the logs.
+fn confirm(what: &str) -> Outcome<bool> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
@@ -102,14 +102,14 @@ fn remove(dir: &Path, logs: &[Log]) -> Outcome<()> {
     for log in logs {
         fs::remove_file(&log.path).map_err(|e| {
             let message = format!(
-                "cannot remove {}: {e}; what is named before it is removed, the rest is not",
+                "cannot remove {}: {e}; the files listed above are removed, the others are not",
                 log.path.display()
             );
             Failure::new(Exit::Failed, message)
         })?;
         out::print(&format!("{}\n", log.path.display()))?;
     }
-    // Directories that still hold something stay, which is what the error says.
+    // A directory that is not empty stays; removing it is an error that does not matter here.
     for empty in [dir.join(SEEDS), dir.join(PEERS), dir.to_owned()] {
         let _ = fs::remove_dir(empty);
     }
@@ -130,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_names_are_logs() {
-        for ours in ["a.log", "a.messages.log", "seed-1.degrees.log", "a.log.1", "a.log.12"] {
-            assert!(is_log(ours), "{ours}");
+    fn log_names_are_told_from_other_names() {
+        for log in ["a.log", "a.messages.log", "seed-1.degrees.log", "a.log.1", "a.log.12"] {
+            assert!(is_log(log), "{log}");
         }
         for other in ["a.txt", ".log", "log", "a.log.gz", "a.log.1.gz", "a.log.", "a.1"] {
             assert!(!is_log(other), "{other}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_other_files_stay() {
+    fn links_and_other_files_are_not_found() {
         let tmp = tempfile::tempdir().unwrap();
         let peers = tmp.path().join(PEERS);
         fs::create_dir(&peers).unwrap();

@@ -1,11 +1,9 @@
 //! `rumor completions`
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
-
-use crate::args::Cli;
-use crate::exit::{Exit, Outcome};
-use crate::out;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::manual;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -18,9 +16,6 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "rumor", &mut script);
-    out::bytes(&script)?;
-    Ok(Exit::Ok)
+pub(crate) fn run(args: &CompletionsArgs, cli: Command) -> Outcome {
+    manual::print_completions(cli, args.shell)
 }

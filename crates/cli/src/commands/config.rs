@@ -4,17 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Subcommand};
+use clap::{ArgMatches, Args, Command, Subcommand};
 use rumormill::seeds_file;
+use rumormill_terminal::escape;
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::table::Table;
+use rumormill_units::count::counted;
 use serde::Serialize;
 
-use crate::args::{Cli, Command};
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::out::{self, Paint};
 use crate::settings::{self, COMMANDS, File, Origin, origin_text};
-use crate::table::Table;
-use crate::{escape, launch};
-use rumormill_units::count::counted;
 
 /// Check a settings file, or show where each setting comes from
 #[derive(Debug, Args)]
@@ -34,11 +33,11 @@ Examples:
 )]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Action {
     /// Say whether a settings file is right
     #[command(after_help = "Examples:\n  rumor config check rumor.toml")]
     Check {
@@ -53,7 +52,7 @@ enum What {
         /// Which command
         #[arg(value_parser = COMMANDS)]
         command: String,
-        /// Its flags, as it would get them
+        /// The flags of the command, as it would be run with them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
         /// Print JSON
@@ -62,35 +61,32 @@ enum What {
     },
 }
 
-pub(crate) fn run(args: ConfigArgs) -> Outcome {
-    match args.what {
-        What::Check { file } => check(&file),
-        What::Show { command, flags, json } => show(&command, flags, json),
+/// Reports what is wrong with a command line that was parsed.
+pub(crate) type Check = fn(&ArgMatches) -> Outcome<()>;
+
+pub(crate) fn run(args: ConfigArgs, cli: &Command, check_command: Check) -> Outcome {
+    match args.action {
+        Action::Check { file } => check(&file, cli, check_command),
+        Action::Show { command, flags, json } => show(cli, &command, flags, json),
     }
 }
 
-fn check(path: &std::path::Path) -> Outcome {
+fn check(path: &std::path::Path, cli: &Command, check_command: Check) -> Outcome {
     if !settings::is_settings(path) {
         let seeds = seeds_file::read(path)?;
         out::print(&format!("{}: a list of {}\n", path.display(), counted(seeds.len(), "seed")))?;
         return Ok(Exit::Ok);
     }
     let file = File::read(path)?;
-    let seeds = launch::seeds(path)?;
+    let seeds = settings::read_seeds(path)?;
     let mut lines = Vec::new();
     for name in COMMANDS {
-        lines.extend(file.of(name)?.into_iter().map(|s| s.line));
+        lines.extend(file.of(cli, name)?.into_iter().map(|s| s.line));
         let typed = ["rumor", name].into_iter().map(OsString::from);
         let config = [OsString::from("--config"), path.as_os_str().to_owned()];
-        let layered = settings::layer(typed.chain(config).collect(), &|_| None)?;
-        let matches = parse(&layered)?;
-        let parsed = Cli::from_arg_matches(&matches).or_exit(Exit::Config)?;
-        let checked = match parsed.command {
-            Command::Up(args) => args.check(),
-            Command::Peer(args) => args.check(),
-            Command::Seed(args) => args.check(),
-            _ => Ok(()),
-        };
+        let layered = settings::layer(cli, typed.chain(config).collect(), &|_| None)?;
+        let matches = parse(cli, &layered)?;
+        let checked = check_command(&matches);
         checked.map_err(|f| Failure { exit: Exit::Config, ..f })?;
     }
     lines.sort_unstable();
@@ -100,56 +96,57 @@ fn check(path: &std::path::Path) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The command line with all layers, as the program itself would take it.
-fn parse(layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
-    let matches = Cli::command().try_get_matches_from(&layered.arguments);
-    matches.map_err(|e| not_parsed(&e, layered))
+/// Parses a command line with all its layers, as the program itself does.
+fn parse(cli: &Command, layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
+    let matches = cli.clone().try_get_matches_from(&layered.arguments);
+    matches.map_err(|e| parse_failure(&e, layered))
 }
 
-fn not_parsed(e: &clap::Error, layered: &settings::Layered) -> Failure {
+fn parse_failure(e: &clap::Error, layered: &settings::Layered) -> Failure {
     let mut text = e.to_string();
-    let by = settings::told_by(e, layered);
-    if let Some(by) = &by {
-        text = format!("{}\n(with {by})", text.trim_end());
+    let sources = settings::sources_of(e, layered);
+    if let Some(sources) = &sources {
+        text = format!("{}\n(with {sources})", text.trim_end());
     }
-    let exit = if by.is_some() { Exit::Config } else { Exit::Usage };
+    let exit = if sources.is_some() { Exit::Config } else { Exit::Usage };
     Failure::new(exit, text.trim_start_matches("error: ").to_owned())
 }
 
-/// One line of the answer.
+/// One setting and its value.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct ShownSetting {
     setting: String,
-    /// Absent where it is not set.
+    /// Absent if the setting has no value.
     value: Option<String>,
     /// `command line`, `environment`, `file` or `default`.
     from: &'static str,
-    /// The variable, or FILE:LINE.
+    /// The environment variable, or FILE:LINE.
     r#where: Option<String>,
 }
 
-fn show(name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
-    // Behind the command it is one of its flags.
+fn show(cli: &Command, name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
+    // `--json` after the name of the command is parsed as one of its flags.
     let behind = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
     let json = json || behind;
     let mut typed = vec![OsString::from("rumor"), OsString::from(name)];
     typed.append(&mut flags);
-    let layered = settings::layer(typed, &|variable| std::env::var_os(variable))?;
-    // What is missing yet (--config) is no reason not to show the rest; what is wrong is.
-    match Cli::command().try_get_matches_from(&layered.arguments) {
+    let layered = settings::layer(cli, typed, &|variable| std::env::var_os(variable))?;
+    // A missing flag (--config) does not prevent the others from being shown; a wrong one does.
+    match cli.clone().try_get_matches_from(&layered.arguments) {
         Err(e) if e.use_stderr() && e.kind() != ErrorKind::MissingRequiredArgument => {
-            return Err(not_parsed(&e, &layered));
+            return Err(parse_failure(&e, &layered));
         }
         _ => {}
     }
-    let matches = Cli::command()
+    let matches = cli
+        .clone()
         .ignore_errors(true)
         .try_get_matches_from(&layered.arguments)
         .or_exit(Exit::Usage)?;
     let Some((_, matches)) = matches.subcommand() else {
         return Err(Failure::new(Exit::Usage, "no command is named"));
     };
-    let command = settings::command(name)
+    let command = settings::command(cli, name)
         .ok_or_else(|| Failure::new(Exit::Usage, format!("{name} has no settings")))?;
     let mut shown = Vec::new();
     for arg in settings::settings(&command) {
@@ -173,7 +170,7 @@ fn show(name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
             Origin::File(..) => ("file", Some(origin_text(&origin))),
             Origin::Default => ("default", None),
         };
-        shown.push(Shown { setting: long.to_owned(), value, from, r#where: place });
+        shown.push(ShownSetting { setting: long.to_owned(), value, from, r#where: place });
     }
     if json {
         out::json_pretty(&shown)?;

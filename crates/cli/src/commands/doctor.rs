@@ -2,20 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Command};
 use futures_util::future::join_all;
+use rumormill_launch::args::read_network_key;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::running::RunDirArgs;
 
-use crate::control::{RunDirArgs, one_or_all};
-use crate::doctor::{self, Finding, Level, Patient};
-use crate::exit::{Exit, Outcome};
-use crate::launch;
-use crate::out::{self, Paint};
+use crate::control::named_or_all;
+use crate::doctor::{self, Finding, Level, Target};
 use crate::settings;
 
 /// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 1 if something does not work; what could be better is only noted.
+    after_help = "The exit code is 1 if a check finds that something does not work; notes do not change it.
 
 Examples:
   rumor doctor                        (all nodes that run here)
@@ -27,10 +28,12 @@ pub(crate) struct DoctorArgs {
     /// Only this node, by its name or id
     #[arg(long, short, value_name = "NAME", conflicts_with = "config")]
     node: Option<String>,
-    /// Instead of nodes, try the seeds that this file names: who answers there, and with which key
+    /// Instead of nodes, try the seeds that this file names: which node answers there, with which
+    /// key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The key of a private network, to try its seeds with [default: what --config says, if it is TOML]
+    /// The key of a private network, to try its seeds with [default: what --config says, if it is
+    /// TOML]
     #[arg(long, value_name = "FILE", requires = "config")]
     network_key_file: Option<PathBuf>,
     #[command(flatten)]
@@ -40,52 +43,54 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-pub(crate) async fn run(args: DoctorArgs) -> Outcome {
-    let patients = match &args.config {
+pub(crate) async fn run(args: DoctorArgs, cli: Command) -> Outcome {
+    let targets = match &args.config {
         Some(file) => {
-            let seeds = launch::seeds(file)?;
-            let key =
-                args.network_key_file.clone().map_or_else(|| key_of(file), |f| Ok(Some(f)))?;
-            let key = key.as_deref().map(launch::network_key).transpose()?;
-            vec![doctor::look_at_seeds(&file.display().to_string(), &seeds, key.as_ref()).await]
+            let seeds = settings::read_seeds(file)?;
+            let key = args
+                .network_key_file
+                .clone()
+                .map_or_else(|| key_of(&cli, file), |f| Ok(Some(f)))?;
+            let key = key.as_deref().map(read_network_key).transpose()?;
+            vec![doctor::check_seeds(&file.display().to_string(), &seeds, key.as_ref()).await]
         }
         None => nodes(&args).await?,
     };
     if args.json {
-        out::json_pretty(&patients)?;
+        out::json_pretty(&targets)?;
     } else {
-        out::print(&text(&patients, Paint::stdout()))?;
+        out::print(&text(&targets, Paint::stdout()))?;
     }
-    let worst = patients.iter().flat_map(|p| &p.findings).map(|f| f.level).max();
+    let worst = targets.iter().flat_map(|p| &p.findings).map(|f| f.level).max();
     Ok(if worst == Some(Level::Wrong) { Exit::Failed } else { Exit::Ok })
 }
 
-/// The network key that a settings file names for its peers.
-fn key_of(file: &Path) -> Outcome<Option<PathBuf>> {
+/// The file of the network key that a settings file names for its peers.
+fn key_of(cli: &Command, file: &Path) -> Outcome<Option<PathBuf>> {
     if !settings::is_settings(file) {
         return Ok(None);
     }
-    let of_peers = settings::File::read(file)?.of("peer")?;
+    let of_peers = settings::File::read(file)?.of(cli, "peer")?;
     let key = of_peers.into_iter().find(|s| s.name == "network-key-file");
     Ok(key.and_then(|k| k.values.into_iter().next()).map(PathBuf::from))
 }
 
-async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Patient>> {
-    let files = one_or_all(args.node.as_deref(), &args.run_dir)?;
-    // Together: one that does not answer is waited for, and holds up nobody.
-    Ok(join_all(files.iter().map(doctor::look_at_node)).await)
+async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Target>> {
+    let files = named_or_all(args.node.as_deref(), &args.run_dir)?;
+    // At once, so that a node that does not answer delays the others only by the timeout.
+    Ok(join_all(files.iter().map(doctor::check_node)).await)
 }
 
-fn text(patients: &[Patient], paint: Paint) -> String {
+fn text(targets: &[Target], paint: Paint) -> String {
     let mut text = String::new();
-    for patient in patients {
-        text += &format!("{}\n", paint.bold(&patient.of));
-        for f in &patient.findings {
+    for target in targets {
+        text += &format!("{}\n", paint.bold(&target.name));
+        for f in &target.findings {
             text += &line(f, paint);
         }
     }
     let count =
-        |level| patients.iter().flat_map(|p| &p.findings).filter(|f| f.level == level).count();
+        |level| targets.iter().flat_map(|p| &p.findings).filter(|f| f.level == level).count();
     let (wrong, noted) = (count(Level::Wrong), count(Level::Note));
     text + &match (wrong, noted) {
         (0, 0) => "all is well\n".to_owned(),

@@ -2,12 +2,11 @@
 
 use clap::Args;
 use rumormill::proto::MessageId;
-use rumormill_http::view::FullMessage;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 
-use super::members::short;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{escape, out, utc};
+use crate::text::{message_line, payload};
 
 /// Get one message by its id, from this peer or a neighbour that has it
 #[derive(Debug, Args)]
@@ -15,11 +14,11 @@ use crate::{escape, out, utc};
   rumor get 3f…/1/0                      (id as `rumor messages` shows it)
   rumor get --raw ID > payload.bin")]
 pub(crate) struct GetArgs {
-    /// Id of the message: PEER/EPOCH/NUMBER
+    /// Id of the message: PEER/EPOCH/SEQUENCE
     id: MessageId,
     #[command(flatten)]
     node: NodeArgs,
-    /// Write the payload and nothing else, byte for byte
+    /// Write only the payload, byte for byte
     #[arg(long, conflicts_with = "json")]
     raw: bool,
 }
@@ -31,32 +30,7 @@ pub(crate) async fn run(args: GetArgs) -> Outcome {
     } else if args.raw {
         out::bytes(&payload(&message)?)?;
     } else {
-        out::print(&line(&message)?)?;
+        out::print(&message_line(&message)?)?;
     }
     Ok(Exit::Ok)
-}
-
-fn payload(message: &FullMessage) -> Outcome<Vec<u8>> {
-    message.content.bytes().ok_or_else(|| {
-        Failure::new(
-            Exit::Failed,
-            "the node sent a message without content; is it another version?",
-        )
-    })
-}
-
-/// A message on one line, for people.
-pub(crate) fn line(message: &FullMessage) -> Outcome<String> {
-    let name = message.name.as_deref().unwrap_or_else(|| short(&message.publisher));
-    let topic = match message.topic.as_str() {
-        "" => String::new(),
-        topic => format!(" ({})", escape::text(topic)),
-    };
-    Ok(format!(
-        "{} {} #{}{topic}: {}\n",
-        utc::clock(message.received_us.unwrap_or(message.published_us)),
-        escape::text(name),
-        message.sequence,
-        escape::payload(&payload(message)?),
-    ))
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use rumormill_http::limits::LONGEST_EXIT;
+use rumormill_http::limits::MAX_EXIT_TIME;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 use rumormill_units::duration;
 
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out;
 
 /// Make a running peer hand over what it published and end, or a seed stop
 #[derive(Debug, Args)]
@@ -38,8 +38,8 @@ pub(crate) async fn run(args: LeaveArgs) -> Outcome {
 
 fn exit_time(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text)?;
-    if time > LONGEST_EXIT {
-        return Err(format!("it must be at most {}", duration::show(LONGEST_EXIT)));
+    if time > MAX_EXIT_TIME {
+        return Err(format!("it must be at most {}", duration::show(MAX_EXIT_TIME)));
     }
     Ok(time)
 }

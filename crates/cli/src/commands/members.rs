@@ -2,13 +2,14 @@
 
 use clap::Args;
 use rumormill_http::view::MemberLine;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::table::Table;
+use rumormill_terminal::{escape, out};
+use rumormill_units::count::counted;
 
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::table::Table;
-use crate::{escape, out};
-use rumormill_units::count::counted;
+use crate::text::short_id;
 
 /// List the members a node knows; at a seed, its registry
 #[derive(Debug, Args)]
@@ -32,13 +33,21 @@ pub(crate) async fn run(args: MembersArgs) -> Outcome {
 }
 
 fn text(members: &[MemberLine]) -> String {
-    let mut table =
-        Table::new(vec!["NAME", "ID", "STATE", "LIFE", "DEGREE", "WANTED", "ADDRESS", "WITNESSES"]);
+    let mut table = Table::new(vec![
+        "NAME",
+        "ID",
+        "STATE",
+        "INCARNATION",
+        "DEGREE",
+        "TARGET",
+        "ADDRESS",
+        "WITNESSES",
+    ]);
     for m in members {
-        let witnesses: Vec<&str> = m.witnesses.iter().map(|w| short(w)).collect();
+        let witnesses: Vec<&str> = m.witnesses.iter().map(|w| short_id(w)).collect();
         table.row(vec![
             m.name.as_deref().map_or_else(|| "-".to_owned(), escape::text),
-            short(&m.id).to_owned(),
+            short_id(&m.id).to_owned(),
             m.state.clone(),
             m.incarnation.to_string(),
             m.degree.to_string(),
@@ -50,9 +59,4 @@ fn text(members: &[MemberLine]) -> String {
     let alive = members.iter().filter(|m| m.state == "alive").count();
     table.render(Paint::stdout())
         + &format!("{}, {alive} alive\n", counted(members.len(), "member"))
-}
-
-/// The first 8 characters of an id.
-pub(crate) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use rumormill_http::view::MessageLine;
-
-use super::members::short;
-use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::table::Table;
-use crate::{escape, out, utc};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::table::Table;
+use rumormill_terminal::{escape, out, utc};
 use rumormill_units::count::counted;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// List the messages a peer holds, newest last
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ use rumormill_units::count::counted;
 pub(crate) struct MessagesArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// The newest so many
+    /// How many of the newest messages to list
     #[arg(long, short, value_name = "N", default_value_t = 50)]
     limit: usize,
 }
@@ -38,16 +38,24 @@ pub(crate) async fn run(args: MessagesArgs) -> Outcome {
 /// A table of messages.
 pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
     let mut table = Table::new(vec![
-        "RECEIVED", "FROM", "NUMBER", "TOPIC", "BYTES", "HOPS", "AGAIN", "DELAY", "ID",
+        "RECEIVED",
+        "FROM",
+        "SEQ",
+        "TOPIC",
+        "BYTES",
+        "HOPS",
+        "DUPLICATES",
+        "DELAY",
+        "ID",
     ]);
     for m in messages {
-        // Two clocks are compared here, so it may be less than nothing.
+        // The clocks of two hosts are compared, so the delay may be negative.
         let delay = i128::from(m.received_us) - i128::from(m.published_us);
         #[allow(clippy::cast_precision_loss)] // Shown with one decimal.
         let delay = delay as f64 / 1e3;
         table.row(vec![
             utc::clock(m.received_us),
-            m.name.as_deref().map_or_else(|| short(&m.publisher).to_owned(), escape::text),
+            m.name.as_deref().map_or_else(|| short_id(&m.publisher).to_owned(), escape::text),
             m.sequence.to_string(),
             escape::text(&m.topic),
             m.bytes.to_string(),

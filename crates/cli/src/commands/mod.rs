@@ -1,6 +1,5 @@
 //! The commands, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -12,10 +11,8 @@ pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod neighbours;
 pub(crate) mod peer;
-pub(crate) mod plot;
 pub(crate) mod seed;
 pub(crate) mod send;
-pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod top;

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use rumormill_http::view::NeighbourLine;
-
-use super::members::short;
-use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::table::Table;
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::table::Table;
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// List the neighbours of a peer
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(crate) fn text(neighbours: &[NeighbourLine], paint: Paint) -> String {
     for n in neighbours {
         table.row(vec![
             escape::text(&n.name),
-            short(&n.id).to_owned(),
+            short_id(&n.id).to_owned(),
             n.address.clone(),
             if n.dialed { "dialled" } else { "accepted" }.to_owned(),
             format!("{:.0} s", n.since_s),

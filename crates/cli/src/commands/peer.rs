@@ -12,34 +12,38 @@ use rumormill::{
     Consumer, EventItem, Events, LeaveError, Listener, Node, StartError, SubscriptionItem,
 };
 use rumormill_http::Client;
+use rumormill_launch::args::{NetworkArgs, advertised_address};
+use rumormill_launch::control::{Control, HttpArgs};
+use rumormill_launch::identity::default_name;
+use rumormill_launch::listen::{default_listen, warn_of_loopback};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::{escape, open_files, out};
+use rumormill_units::count::counted;
+use rumormill_units::duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::console::Console;
-use crate::control::RunDirArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::hello::{self, Rhythm};
-use crate::launch::{self, Control, HttpArgs, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
-use crate::signals::Stops;
+use crate::settings;
 use crate::supervise::Supervisor;
-use crate::{escape, out, rlimit};
-use rumormill_units::count::counted;
-use rumormill_units::duration;
+use crate::workload::{self, Schedule};
 
-/// How long a logged message may not be on the disk.
-const SYNC_EVERY: Duration = Duration::from_millis(250);
+/// How long a logged message may wait before it is written to the disk.
+const LOG_SYNC_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Run a peer
 ///
-/// It registers at a majority of the seeds, takes its place in the overlay, passes on what others
-/// publish, and publishes what it is told to: by `rumor send`, or a greeting at an even rate with
-/// --messages. It ends by Ctrl-C or `rumor leave`, and says goodbye first.
+/// The peer registers at a majority of the seeds, links with neighbours, forwards the messages of
+/// others, and publishes messages: those of `rumor send`, or greetings at an even rate with
+/// --messages. Ctrl-C and `rumor leave` make it leave the network and end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor peer --config config.txt
   rumor peer --config config.txt --name web-3 --data-dir /var/lib/rumor
   rumor peer --config config.txt --messages 10 --every 5s --after 30s
-  rumor peer --config config.txt --preset classic       (publishes the same by itself)
+  rumor peer --config config.txt --preset classic       (publishes the same messages)
   rumor peer --config config.txt --listen 0.0.0.0:7400 --advertise 203.0.113.7:7400
 
 In a terminal: 1 + Enter shows the connections, 2 + Enter the messages (as `rumor top` does; q comes back),
@@ -51,7 +55,7 @@ pub(crate) struct PeerArgs {
     /// File that names the seeds
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Its name, for people [default: HOST-PID]
+    /// Name of the peer [default: HOST-PID]
     #[arg(long)]
     name: Option<Name>,
     /// Port to listen at [default: the system chooses]
@@ -60,8 +64,8 @@ pub(crate) struct PeerArgs {
     /// Address to listen at [default: loopback if all seeds are there, otherwise all interfaces]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// Address at which others reach it, if that is another one (NAT, containers); may be repeated
-    #[arg(long, value_name = "IP:PORT", value_parser = launch::advertised)]
+    /// Address at which others reach it, if that differs (NAT, containers); may be repeated
+    #[arg(long, value_name = "IP:PORT", value_parser = advertised_address)]
     advertise: Vec<SocketAddr>,
     /// Messages to publish [default: 0; 10 with --preset classic]
     #[arg(long, value_name = "M")]
@@ -78,8 +82,8 @@ pub(crate) struct PeerArgs {
     /// End with exit code 7 if the network is not joined within this time [default: try for ever]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     join_within: Option<Duration>,
-    /// How long it may take to hand over what it published when it ends: until then it waits for another node to
-    /// confirm it, and if none does, its exit code is 8
+    /// How long it may take to hand over what it published when it ends: until then it waits for
+    /// another node to confirm it, and if none does, its exit code is 8
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     leave_within: Duration,
     /// Started by another program: say the address as JSON, wait for a line on standard input
@@ -97,18 +101,18 @@ pub(crate) struct PeerArgs {
 }
 
 impl PeerArgs {
-    fn rhythm(&self) -> Option<Rhythm> {
+    fn schedule(&self) -> Option<Schedule> {
         let classic = self.network.common.preset == Preset::Classic;
         let messages = self.messages.unwrap_or(if classic { 10 } else { 0 });
-        let rhythm = Rhythm {
+        let schedule = Schedule {
             messages,
             every: self.every.unwrap_or(Duration::from_secs(5)),
             after: self.after.unwrap_or(Duration::from_secs(if classic { 30 } else { 3 })),
         };
-        (messages > 0).then_some(rhythm)
+        (messages > 0).then_some(schedule)
     }
 
-    /// What can be known to be wrong before it is started.
+    /// Reports what is wrong with the arguments before the peer is started.
     pub(crate) fn check(&self) -> Outcome<()> {
         if self.advertise.len() > MAX_ADDRESSES {
             return Err(StartError::TooManyAddresses(self.advertise.len()).into());
@@ -119,27 +123,27 @@ impl PeerArgs {
 }
 
 pub(crate) async fn run(args: PeerArgs) -> Outcome {
-    rlimit::raise();
-    let name = args.name.clone().map_or_else(launch::default_name, Ok)?;
-    let mut stops = Stops::catch()?;
+    open_files::raise_limit();
+    let name = args.name.clone().map_or_else(default_name, Ok)?;
+    let mut stops = StopSignals::catch()?;
     let mut supervisor = args.supervised.then(Supervisor::new);
     let console = if args.supervised { log::Console::Program } else { log::Console::Nodes };
-    // A supervised node has its configuration only when the supervisor says so.
-    let mut seeds = if args.supervised { None } else { Some(launch::seeds(&args.config)?) };
+    // The configuration of a supervised node exists only when the supervisor says so.
+    let mut seeds = if args.supervised { None } else { Some(settings::read_seeds(&args.config)?) };
     let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
     let listen = args.listen.unwrap_or_else(|| {
-        launch::default_listen(seeds.as_deref().unwrap_or_default(), args.port.unwrap_or(0))
+        default_listen(seeds.as_deref().unwrap_or_default(), args.port.unwrap_or(0))
     });
     let listener = Listener::bind(listen)?;
     if let Some(supervisor) = &mut supervisor {
         supervisor.rendezvous(listener.local_addr(), None).await?;
-        seeds = Some(launch::seeds(&args.config)?);
+        seeds = Some(settings::read_seeds(&args.config)?);
     }
     let seeds = seeds.unwrap_or_default();
     if args.advertise.is_empty() {
-        launch::warn_of_loopback(listener.local_addr(), &seeds, true);
+        warn_of_loopback(listener.local_addr(), &seeds, true);
     }
-    let (node, consumer, joining) = start(&args, name, listener, seeds).await?;
+    let (node, consumer, join_limit) = start(&args, name, listener, seeds).await?;
     let name = node.name().to_string();
     logs.peer(&name, node.id());
     let message_log = tokio::spawn(keep_message_log(node.clone(), consumer, logs.messages(&name)));
@@ -151,19 +155,19 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         out::say(format!("{name} ({}) listens at {}", node.id(), node.local_addr()));
         out::say(format!("watch it at {}", control.page()));
     }
-    if let Some(rhythm) = args.rhythm() {
-        tokio::spawn(hello::publish(node.clone(), rhythm));
+    if let Some(schedule) = args.schedule() {
+        tokio::spawn(workload::publish(node.clone(), schedule));
     }
     let mut console = if args.supervised { None } else { Console::open() };
     let outcome = tokio::select! {
-        () = node.stopped() => ended(&node),
+        () = node.stopped() => outcome_of_ended(&node),
         () = stops.next() => Ok(Exit::Ok),
         left = Console::run(&mut console, Client::new(&file)?) => left.map(|()| Exit::Ok),
         () = supervisor_gone(&mut supervisor) => Ok(Exit::Ok),
-        failure = not_joined(joining) => Err(failure),
+        failure = join_timeout(join_limit) => Err(failure),
     };
-    let outcome = goodbye(&node, &mut stops, outcome).await;
-    // It ends with the node.
+    let outcome = leave(&node, &mut stops, outcome).await;
+    // The task ends with the node.
     let _ = message_log.await;
     control.end().await;
     logs.flush();
@@ -175,7 +179,7 @@ async fn start(
     name: Name,
     listener: Listener,
     seeds: Vec<SeedAddress>,
-) -> Outcome<(Node, Option<Consumer>, Option<Joining>)> {
+) -> Outcome<(Node, Option<Consumer>, Option<JoinLimit>)> {
     let mut builder = Node::builder()
         .leave_within(args.leave_within)
         .name(name)
@@ -191,29 +195,30 @@ async fn start(
     if let Some(key) = args.network.common.network_key()? {
         builder = builder.network_key(key);
     }
-    // Before the start, so that nothing is missed; and not at all if nobody will look.
-    let joining = args.join_within.map(|within| Joining { events: builder.events(), within });
+    // Subscribed before the start, so that no event is missed, and only with a limit to join
+    // within.
+    let join_limit = args.join_within.map(|within| JoinLimit { events: builder.events(), within });
     let consumer = builder.consumer();
-    Ok((builder.start().await?, consumer, joining))
+    Ok((builder.start().await?, consumer, join_limit))
 }
 
-/// A node that has ended by itself.
-fn ended(node: &Node) -> Outcome {
+/// The outcome of a node that has ended by itself.
+fn outcome_of_ended(node: &Node) -> Outcome {
     let Some(duplicate) = node.duplicate_identity() else { return Ok(Exit::Ok) };
     let at = duplicate.address.map_or_else(String::new, |a| format!(" and runs at {a}"));
     let message = format!(
         "another process with the identity {} started earlier{at}: a data directory was copied; give each \
-         node one of its own (without identity.key in it, a new identity is made)",
+         node its own data directory (without identity.key in it, the node makes a new identity)",
         node.id()
     );
     Err(Failure::new(Exit::DuplicateIdentity, message))
 }
 
-/// Logs what the peer receives. What the log on the disk has is acknowledged: with a data directory,
-/// the next process logs the rest.
+/// Logs the messages that the peer receives. Those that the log on the disk has are acknowledged,
+/// so that with a data directory the next process logs the others.
 async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::MessageLog) {
     let Some(mut consumer) = consumer else { return };
-    // When what was logged has to be on the disk.
+    // When the log must be written to the disk.
     let mut due: Option<Instant> = None;
     loop {
         let received = match due {
@@ -231,11 +236,11 @@ async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::
         };
         match received {
             Some(SubscriptionItem::Message(incoming)) => log.record(&node, &incoming).await,
-            Some(SubscriptionItem::Gap(gap)) => log.missed(&gap),
+            Some(SubscriptionItem::Gap(gap)) => log.record_gap(&gap),
             Some(SubscriptionItem::CaughtUp) => continue,
             None => break,
         }
-        due.get_or_insert_with(|| Instant::now() + SYNC_EVERY);
+        due.get_or_insert_with(|| Instant::now() + LOG_SYNC_INTERVAL);
     }
     if log.sync().await {
         consumer.acknowledge();
@@ -249,15 +254,15 @@ async fn supervisor_gone(supervisor: &mut Option<Supervisor>) {
     }
 }
 
-/// The time to join in, and what happens in it.
-struct Joining {
+/// The limit to join within, and the events of the node.
+struct JoinLimit {
     events: Events,
     within: Duration,
 }
 
-/// Resolves when the time to join is over without having joined.
-async fn not_joined(joining: Option<Joining>) -> Failure {
-    let Some(Joining { mut events, within }) = joining else {
+/// Resolves when the time to join is over and the peer has not joined.
+async fn join_timeout(join_limit: Option<JoinLimit>) -> Failure {
+    let Some(JoinLimit { mut events, within }) = join_limit else {
         return std::future::pending().await;
     };
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
@@ -274,7 +279,7 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
         }
     };
     if timeout(within, joined).await.is_ok() {
-        // Events that nobody takes would pile up.
+        // Events without a reader would pile up.
         drop(events);
         return std::future::pending().await;
     }
@@ -292,12 +297,12 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
     Failure::new(Exit::NotJoined, message)
 }
 
-/// Leaves, unless it has left already. A second Ctrl-C ends it at once.
-async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
+/// Leaves the network, unless the node has left already. A second Ctrl-C ends it at once.
+async fn leave(node: &Node, stops: &mut StopSignals, outcome: Outcome) -> Outcome {
     tokio::select! {
         left = node.leave() => match left {
             Err(e @ LeaveError::Unconfirmed(_)) => match outcome {
-                // What went wrong before has its own code.
+                // An earlier failure keeps its exit code.
                 Err(before) if before.exit != Exit::Ok => Err(before.and_also(&e)),
                 _ => Err(Failure::new(Exit::Unconfirmed, e)),
             },
@@ -330,18 +335,18 @@ mod tests {
         peer: PeerArgs,
     }
 
-    fn rhythm(args: &[&str]) -> Option<(u64, u64, u64)> {
+    fn schedule(args: &[&str]) -> Option<(u64, u64, u64)> {
         let line = [&["rumor", "--config", "c"], args].concat();
-        let rhythm = Line::parse_from(line).peer.rhythm()?;
-        Some((rhythm.messages, rhythm.every.as_secs(), rhythm.after.as_secs()))
+        let schedule = Line::parse_from(line).peer.schedule()?;
+        Some((schedule.messages, schedule.every.as_secs(), schedule.after.as_secs()))
     }
 
     /// P5: one every 5 s, 10 in all, the first one after 30 s.
     #[test]
-    fn classic_is_the_descriptions() {
-        assert_eq!(rhythm(&["--preset", "classic"]), Some((10, 5, 30)));
-        assert_eq!(rhythm(&["--preset", "classic", "--messages", "0"]), None);
-        assert_eq!(rhythm(&["--messages", "2"]), Some((2, 5, 3)));
-        assert_eq!(rhythm(&[]), None);
+    fn classic_preset_publishes_as_the_descriptions_say() {
+        assert_eq!(schedule(&["--preset", "classic"]), Some((10, 5, 30)));
+        assert_eq!(schedule(&["--preset", "classic", "--messages", "0"]), None);
+        assert_eq!(schedule(&["--messages", "2"]), Some((2, 5, 3)));
+        assert_eq!(schedule(&[]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `rumor seed`
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,16 +8,21 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rumormill::proto::{Name, SeedAddress};
 use rumormill::{Listener, SeedNode};
+use rumormill_launch::STOP_TIMEOUT;
+use rumormill_launch::args::CommonArgs;
+use rumormill_launch::control::{Control, HttpArgs};
+use rumormill_launch::identity::fresh_identity;
+use rumormill_launch::listen::{bind_seed, warn_of_loopback};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::{open_files, out};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::control::RunDirArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, CommonArgs, Control, GOODBYE, HttpArgs};
 use crate::log::{self, LogArgs, Logs};
-use crate::signals::Stops;
+use crate::settings;
 use crate::supervise::Supervisor;
-use crate::{out, rlimit};
 
 /// Run a seed, or all seeds of a configuration
 ///
@@ -36,10 +41,10 @@ pub(crate) struct SeedArgs {
     /// File that names all seeds of the network
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// This seed is the one with this port in the file
+    /// Run the seed with this port in the file
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// This seed is the one with this host in the file
+    /// Run the seed with this host in the file
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Run all seeds of the file
@@ -70,7 +75,7 @@ pub(crate) struct SeedArgs {
 }
 
 impl SeedArgs {
-    /// What can be known to be wrong before it is started.
+    /// Reports what is wrong with the arguments before the seed is started.
     pub(crate) fn check(&self) -> Outcome<()> {
         self.network.config()?;
         self.network.network_key()?;
@@ -79,31 +84,31 @@ impl SeedArgs {
 }
 
 pub(crate) async fn run(args: SeedArgs) -> Outcome {
-    rlimit::raise();
-    let mut stops = Stops::catch()?;
+    open_files::raise_limit();
+    let mut stops = StopSignals::catch()?;
     if args.supervised {
         supervised(&args, &mut stops).await
     } else {
-        alone(&args, &mut stops).await
+        standalone(&args, &mut stops).await
     }
 }
 
-async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
-    let seeds = launch::seeds(&args.config)?;
-    let own = which(args, &seeds).await?;
+async fn standalone(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
+    let seeds = settings::read_seeds(&args.config)?;
+    let own = select_seeds(args, &seeds).await?;
     let console = if own.len() > 1 { log::Console::NamedNodes } else { log::Console::Nodes };
     let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
-    // All listeners first: a seed that cannot have its port must not leave the others running.
+    // All listeners are bound first: a seed whose port is taken must not leave the others running.
     let mut listeners = Vec::new();
     for &index in &own {
         let listener = match args.listen {
             Some(address) => {
-                launch::warn_of_loopback(address, &seeds, false);
+                warn_of_loopback(address, &seeds, false);
                 Listener::bind(address)?
             }
             None => {
                 let all: Vec<&str> = own.iter().map(|&i| seeds[i].host_port.as_str()).collect();
-                bind(&seeds[index].host_port, &all).await?
+                bind_seed(&seeds[index].host_port, &all).await?
             }
         };
         listeners.push((index, listener));
@@ -128,20 +133,20 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 
-async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
+async fn supervised(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
     let mut supervisor = Supervisor::new();
     let logs = Logs::start(&args.log, log::Console::Program, log::Limits::NODE)?;
     let Some(listen) = args.listen else {
         return Err(Failure::new(Exit::Usage, "--supervised needs --listen"));
     };
     let listener = Listener::bind(listen)?;
-    let identity = launch::fresh_identity()?;
-    // With a data directory the identity is the one in there, and known only once it is open.
+    let identity = fresh_identity()?;
+    // The identity in a data directory is known only after the directory was opened.
     let id = args.data_dir.is_none().then(|| identity.id());
     supervisor.rendezvous(listener.local_addr(), id).await?;
-    let seeds = launch::seeds(&args.config)?;
+    let seeds = settings::read_seeds(&args.config)?;
     let index = if args.port.is_some() || args.host.is_some() {
-        which(args, &seeds).await?.first().copied()
+        select_seeds(args, &seeds).await?.first().copied()
     } else {
         let own = listener.local_addr().to_string();
         seeds.iter().position(|s| s.host_port == own)
@@ -229,11 +234,11 @@ fn announce(node: &SeedNode, name: &str, logs: &Logs, seed: &SeedAddress) {
     ));
 }
 
-/// Waits for the end of all of them, or for a request to end, and then ends them. One that ends before
-/// the others is not served any more. Says whether somebody was in a hurry.
+/// Serves all seeds until they have ended or are asked to end, and then ends them. A seed that ends
+/// before the others is no longer served. Says whether a second signal cut the end short.
 async fn serve(
     nodes: &[SeedNode],
-    stops: &mut Stops,
+    stops: &mut StopSignals,
     supervisor: Option<&mut Supervisor>,
     control: &mut Control,
 ) -> bool {
@@ -263,7 +268,7 @@ async fn serve(
     }
     let stop = async {
         for node in nodes {
-            let _ = timeout(GOODBYE, node.stop()).await;
+            let _ = timeout(STOP_TIMEOUT, node.stop()).await;
         }
     };
     tokio::select! {
@@ -295,8 +300,8 @@ fn data_dir(dir: &Path, all: bool, name: &str) -> PathBuf {
     if all { dir.join(name) } else { dir.to_owned() }
 }
 
-/// Which of the seeds in the file are to run here.
-async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
+/// The places of the seeds in the file that are to run here.
+async fn select_seeds(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
     let list = || {
         let list: Vec<&str> = seeds.iter().map(|s| s.host_port.as_str()).collect();
         list.join(", ")
@@ -315,7 +320,8 @@ async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
         })
         .collect();
     if found.len() > 1 && args.port.is_some() {
-        // One port on many machines: this one is the one whose address is of this machine.
+        // Several hosts use this port: the seed to run is the one whose address belongs to this
+        // host.
         let mut local = Vec::new();
         for &index in &found {
             if is_local(&seeds[index].host_port).await {
@@ -343,45 +349,10 @@ async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
     }
 }
 
-/// Whether an address is one of this machine's: only then can a socket be bound to it.
+/// Whether an address belongs to this machine, so that a socket can be bound to it.
 async fn is_local(host_port: &str) -> bool {
     let Ok(addresses) = lookup_host(host_port).await else { return false };
     addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
-}
-
-/// Listens where the file says: at an IP address, or, for a name, on all interfaces, unless another one of these seeds
-/// of this process has the same port.
-pub(crate) async fn bind(host_port: &str, all: &[&str]) -> Outcome<Listener> {
-    let found = lookup_host(host_port).await.map_err(|e| {
-        let message = format!("cannot find the address of {host_port}: {e}; correct --config");
-        Failure::new(Exit::Config, message)
-    })?;
-    let port = |host_port: &str| host_port.rsplit_once(':').map(|(_, port)| port.to_owned());
-    let shares_port = all.iter().filter(|other| port(other) == port(host_port)).count() > 1;
-    let addresses = where_to_listen(host_port, found.collect(), shares_port);
-    let mut failure = None;
-    for address in addresses {
-        match Listener::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(e) => failure = Some(e.into()),
-        }
-    }
-    Err(failure.unwrap_or_else(|| {
-        Failure::new(Exit::Config, format!("{host_port} has no address; correct --config"))
-    }))
-}
-
-/// The addresses to try for a seed, given those that this host finds for it.
-///
-/// A name may lead to several addresses, to others later, and on this host to a loopback address (127.0.1.1 on
-/// Debian), where no other host could join: a seed with a name listens on all interfaces, as peers do.
-fn where_to_listen(host_port: &str, found: Vec<SocketAddr>, shares_port: bool) -> Vec<SocketAddr> {
-    match found.first() {
-        Some(first) if launch::literal_ip(host_port).is_none() && !shares_port => {
-            vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()))]
-        }
-        _ => found,
-    }
 }
 
 #[cfg(test)]
@@ -393,31 +364,15 @@ mod tests {
     }
 
     #[test]
-    fn names_come_from_ports_and_are_distinct() {
+    fn default_names_come_from_ports_and_are_distinct() {
         let seeds = seeds(&["a:7000", "b:7000", "[::1]:7001"]);
         let names: Vec<String> = (0..3).map(|i| default_name(&seeds, i)).collect();
         assert_eq!(names, ["seed-7000", "seed-7000-2", "seed-7001"]);
         assert_eq!(host_and_port(&seeds[2]), ("::1", Some(7001)));
     }
 
-    #[test]
-    fn seed_with_a_name_listens_on_all_interfaces() {
-        let listen = |host_port: &str, found: &[&str]| {
-            let found = found.iter().map(|a| a.parse().unwrap()).collect();
-            let addresses = where_to_listen(host_port, found, false);
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), "[::]:7000");
-        assert_eq!(listen("web-1:7000", &["[2001:db8::1]:7000", "192.0.2.1:7000"]), "[::]:7000");
-        assert_eq!(listen("192.0.2.1:7000", &["192.0.2.1:7000"]), "192.0.2.1:7000");
-        assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), "127.0.0.1:7000");
-        assert_eq!(listen("web-1:7000", &[]), "");
-        let found = vec!["192.0.2.1:7000".parse().unwrap()];
-        assert_eq!(where_to_listen("web-1:7000", found.clone(), true), found, "beside another one");
-    }
-
     #[tokio::test]
-    async fn loopback_is_of_this_machine_and_a_documentation_address_is_not() {
+    async fn loopback_is_local_and_a_documentation_address_is_not() {
         assert!(is_local("127.0.0.1:7000").await);
         assert!(!is_local("192.0.2.1:7000").await);
     }

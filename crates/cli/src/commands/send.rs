@@ -7,13 +7,13 @@ use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_TOPIC};
 use rumormill_http::Client;
 use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
-
-use super::members::short;
-use crate::control::NodeArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+
+use crate::control::NodeArgs;
+use crate::text::short_id;
 
 /// Publish a message through a running peer
 #[derive(Debug, Args)]
@@ -23,23 +23,23 @@ use rumormill_units::duration;
   rumor send --wait \"stop all writes\"      (until every live peer holds it)
   tar c notes | rumor send -              (reads standard input)
 
-Without --wait the peer has the message when the command ends, and no one else need have it yet; the
-peer's data directory has it a moment later.
+Without --wait the command ends when the peer has the message; other peers may not have it yet, and
+the peer's data directory has it a moment later.
 
-With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
-were known to hold it in time; those that were not are named.")]
+With --wait, the live peers that have had a neighbour count. The exit code is 1 if not all of them
+were known to hold the message in time; the others are named.")]
 pub(crate) struct SendArgs {
-    /// What to say; `-` reads standard input, byte for byte
+    /// The message; `-` reads standard input, byte for byte
     text: String,
-    /// What it is about
+    /// Topic of the message
     #[arg(long, short, default_value = "", value_parser = topic)]
     topic: String,
-    /// Wait until every live peer holds it, and say how many do
+    /// Wait until every live peer holds the message, and print how many do
     #[arg(long, short)]
     wait: bool,
     /// How long to wait (at most 60s)
     #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait")]
-    #[arg(value_parser = patience)]
+    #[arg(value_parser = wait_timeout)]
     timeout: Duration,
     #[command(flatten)]
     node: NodeArgs,
@@ -56,8 +56,8 @@ pub(crate) async fn run(args: SendArgs) -> Outcome {
     }
     let held = published.receipt.as_ref().is_some_and(|r| r.complete);
     if args.wait && published.receipt.as_ref().is_some_and(|r| r.live == 1) {
-        // Its receipt counts no other member, because it knows none.
-        has_joined(&client).await?;
+        // The receipt counts no other member, because the peer knows none.
+        require_joined(&client).await?;
     }
     if !args.node.json {
         let text = published.receipt.as_ref().map(receipt_text);
@@ -75,7 +75,8 @@ pub(crate) async fn run(args: SendArgs) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// `held by 63 of 63 live peers in 41 ms`, and who does not count any more.
+/// The receipt as text: `held by 63 of 63 live peers in 41 ms`, then the missing peers, then those
+/// that died or left meanwhile.
 fn receipt_text(receipt: &ReceiptLine) -> String {
     let ReceiptLine { held, live, after_us, .. } = receipt;
     let ms = *after_us as f64 / 1000.0;
@@ -83,12 +84,12 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
     let mut text = format!("held by {held} of {live} live peers in {ms:.digits$} ms\n");
     text += &missing_text(receipt);
     for d in &receipt.departed {
-        let name = d.name.as_deref().unwrap_or_else(|| short(&d.id));
+        let name = d.name.as_deref().unwrap_or_else(|| short_id(&d.id));
         let name = escape::text(name);
         text += &match d.state.as_str() {
             "dead" => format!(
                 "{name} died meanwhile: reported by {}, agreed by {} seeds\n",
-                d.witnesses.iter().map(|w| short(w)).collect::<Vec<_>>().join(", "),
+                d.witnesses.iter().map(|w| short_id(w)).collect::<Vec<_>>().join(", "),
                 d.seeds.len()
             ),
             _ => format!("{name} left meanwhile\n"),
@@ -97,20 +98,20 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
     text
 }
 
-/// `missing: web-3 (suspected for 3 s), db-1`
+/// The missing peers as text: `missing: web-3 (suspected for 3 s), db-1`.
 fn missing_text(receipt: &ReceiptLine) -> String {
-    const NAMED: usize = 10;
+    const MAX_NAMED: usize = 10;
     if receipt.complete {
         return String::new();
     }
-    // Until names are known, and in large networks, the count alone is there.
+    // Before the names are known, and in large networks, the receipt has only their number.
     let Some(missing) = receipt.missing.as_ref().filter(|missing| !missing.is_empty()) else {
         return match receipt.live.saturating_sub(receipt.held) {
             0 => "missing: not known yet\n".to_owned(),
             n => format!("missing: {}, not known by name\n", counted(n, "peer")),
         };
     };
-    let named = missing.iter().take(NAMED).map(|m| {
+    let named = missing.iter().take(MAX_NAMED).map(|m| {
         let name = escape::text(&m.name);
         match m.suspected_ms {
             Some(ms) => {
@@ -121,14 +122,14 @@ fn missing_text(receipt: &ReceiptLine) -> String {
         }
     });
     let mut text = format!("missing: {}", named.collect::<Vec<_>>().join(", "));
-    if missing.len() > NAMED {
-        text += &format!(" and {} more", missing.len() - NAMED);
+    if missing.len() > MAX_NAMED {
+        text += &format!(" and {} more", missing.len() - MAX_NAMED);
     }
     text + "\n"
 }
 
-/// A peer that has not joined knows no other member.
-async fn has_joined(client: &Client) -> Outcome<()> {
+/// Fails if the peer has not joined, because it knows no other member then.
+async fn require_joined(client: &Client) -> Outcome<()> {
     let Status::Peer(status) = client.status().await? else { return Ok(()) };
     if status.seeds.is_empty() || status.state == "joined" {
         return Ok(());
@@ -150,7 +151,7 @@ fn topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn wait_timeout(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(60);
     let time = duration::parse(text)?;
     if time > longest {

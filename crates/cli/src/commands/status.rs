@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
-
-use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+
+use crate::control::NodeArgs;
 
 /// Show the state of a running node
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ use rumormill_units::duration;
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// Show the counters, too (with --json they are always there)
+    /// Show the counters as well (--json always has them)
     #[arg(long, short)]
     counters: bool,
 }
@@ -54,14 +54,14 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
     };
     let _ = writeln!(
         text,
-        "  state        {state}, life {}, up {}",
+        "  state        {state}, incarnation {}, up {}",
         s.incarnation,
         duration::show(Duration::from_secs_f64(s.uptime_s.max(0.0)))
     );
     text += &store_line(s.store_problem.as_deref(), paint);
     let _ = writeln!(text, "  listens at   {}", s.address);
     let _ = writeln!(text, "  reached at   {}", s.addresses.join(", "));
-    let _ = writeln!(text, "  neighbours   {} ({} wanted)", s.degree, s.target);
+    let _ = writeln!(text, "  neighbours   {} (target {})", s.degree, s.target);
     let _ = writeln!(
         text,
         "  registered   at {} of {} ({} needed)",
@@ -124,7 +124,7 @@ fn head(role: &str, name: &str, id: &str, pid: u32, paint: Paint) -> String {
     format!("{} ({role}, process {pid})\n  id           {id}\n", paint.bold(&escape::text(name)))
 }
 
-/// Nothing while the store works.
+/// The line about a store that does not work; empty while it works.
 fn store_line(problem: Option<&str>, paint: Paint) -> String {
     problem.map_or_else(String::new, |why| {
         let state = paint.red("nothing can be written to the data directory");

@@ -4,15 +4,14 @@ use clap::Args;
 use rumormill::TopicPattern;
 use rumormill::proto::MessageId;
 use rumormill_http::view::GapLine;
-use rumormill_http::{Item, Tail};
-use serde::Serialize;
-use serde_json::Value;
-
-use super::get::line;
-use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::{escape, out, utc};
+use rumormill_http::{StreamItem, TailRequest};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::{escape, out, utc};
 use rumormill_units::duration;
+use serde::Serialize;
+
+use crate::control::NodeArgs;
+use crate::text::{event_text, message_line, short_id};
 
 /// Show messages as they arrive at a peer, or the events of a node
 #[derive(Debug, Args)]
@@ -21,13 +20,13 @@ use rumormill_units::duration;
   rumor tail 'orders.*' news               (these topics only)
   rumor tail --from earliest               (everything the peer holds, then what comes)
   rumor tail --from 10m                    (what was published in the last ten minutes)
-  rumor tail --json | jq .text             (one JSON object per line; caught_up: history ends)
+  rumor tail --json | jq .text             (one JSON object per line; caught_up ends the history)
   rumor tail --events --node seed-1")]
 pub(crate) struct TailArgs {
-    /// Topics to show (orders), or all that begin so (orders.*); without any, all messages
+    /// Topics to show (orders), or all with a prefix (orders.*); without one, all messages
     #[arg(value_name = "TOPIC", conflicts_with = "events", value_parser = topic)]
     topics: Vec<String>,
-    /// Where to begin: now (what is published from now on), earliest (what the peer keeps), a time ago
+    /// Where to begin: now (new messages only), earliest (with all that the peer keeps), a time ago
     /// (90s, 10m, 2h), or after a message, by its id
     #[arg(long, value_name = "WHERE", default_value = "now", conflicts_with = "events")]
     #[arg(value_parser = from)]
@@ -37,7 +36,7 @@ pub(crate) struct TailArgs {
     /// Show events instead of messages
     #[arg(long, short)]
     events: bool,
-    /// End after so many
+    /// End after this number of messages or events
     #[arg(long, short, value_name = "N")]
     count: Option<u64>,
 }
@@ -47,23 +46,30 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
 }
 
 async fn messages(args: &TailArgs) -> Outcome {
-    let request =
-        Tail { from: Some(args.from.clone()), topics: args.topics.clone(), with_content: true };
+    let request = TailRequest {
+        from: Some(args.from.clone()),
+        topics: args.topics.clone(),
+        with_content: true,
+    };
     let mut stream = args.node.peer_client()?.tail(&request).await?;
     let mut left = args.count;
     while left != Some(0) {
         match stream.next().await? {
             None => break,
-            Some(Item::Lagged(n)) => missed(n, "messages"),
-            Some(Item::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
-            Some(Item::Gap(gap)) => out::say(gap_text(&gap)),
-            Some(Item::CaughtUp) if args.node.json => out::json(&CaughtUpItem { caught_up: true })?,
-            Some(Item::CaughtUp) => out::say("rumor: what was kept is shown; what follows is new"),
-            Some(Item::Of(message)) => {
+            Some(StreamItem::Lagged(n)) => say_missed(n, "messages"),
+            Some(StreamItem::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
+            Some(StreamItem::Gap(gap)) => out::say(gap_text(&gap)),
+            Some(StreamItem::CaughtUp) if args.node.json => {
+                out::json(&CaughtUpItem { caught_up: true })?;
+            }
+            Some(StreamItem::CaughtUp) => {
+                out::say("rumor: the history is complete; new messages follow");
+            }
+            Some(StreamItem::Of(message)) => {
                 if args.node.json {
                     out::json(&message)?;
                 } else {
-                    out::print(&line(&message)?)?;
+                    out::print(&message_line(&message)?)?;
                 }
                 left = left.map(|n| n - 1);
             }
@@ -78,9 +84,9 @@ async fn events(args: &TailArgs) -> Outcome {
     while left != Some(0) {
         match stream.next().await? {
             None => break,
-            Some(Item::Lagged(n)) => missed(n, "events"),
-            Some(Item::Gap(_) | Item::CaughtUp) => {}
-            Some(Item::Of(event)) => {
+            Some(StreamItem::Lagged(n)) => say_missed(n, "events"),
+            Some(StreamItem::Gap(_) | StreamItem::CaughtUp) => {}
+            Some(StreamItem::Of(event)) => {
                 if args.node.json {
                     out::json(&event)?;
                 } else {
@@ -98,7 +104,7 @@ fn topic(text: &str) -> Result<String, String> {
     text.parse::<TopicPattern>().map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
-/// What `--from` becomes on the way to the node.
+/// Turns `--from` into the form that the node takes.
 fn from(text: &str) -> Result<String, String> {
     if matches!(text, "now" | "earliest") || text.parse::<MessageId>().is_ok() {
         return Ok(text.to_owned());
@@ -116,7 +122,7 @@ struct GapItem {
     gap: GapLine,
 }
 
-/// Among the lines of `--json`: what was kept has been told, and what follows is new.
+/// The end of the history among the lines of `--json`.
 #[derive(Serialize)]
 struct CaughtUpItem {
     caught_up: bool,
@@ -125,39 +131,13 @@ struct CaughtUpItem {
 fn gap_text(gap: &GapLine) -> String {
     let GapLine { publisher, from, to, .. } = gap;
     let why = match gap.reason.as_str() {
-        "not_kept" => "the peer has let them go already",
-        _ => "they did not reach the peer, and nobody has them any more",
+        "not_kept" => "the peer has evicted them",
+        _ => "they did not reach the peer, and no neighbour has them any more",
     };
-    let publisher = escape::text(super::members::short(publisher));
+    let publisher = escape::text(short_id(publisher));
     format!("rumor: messages {from} to {} of {publisher} are missing: {why}", to.saturating_sub(1))
 }
 
-fn missed(n: u64, what: &str) {
-    out::say(format!("rumor: {n} {what} were missed, because this side was too slow"));
-}
-
-/// `neighbour_up name=peer-03 degree=2`: the kind, then its fields.
-pub(crate) fn event_text(event: &Value) -> String {
-    let Value::Object(fields) = event else { return escape::text(&event.to_string()) };
-    let kind = fields.get("event").and_then(Value::as_str).unwrap_or("event");
-    let mut text = escape::text(kind);
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "event") {
-        let value = match value {
-            Value::String(s) => short_id(s).to_owned(),
-            Value::Array(list) => {
-                let items: Vec<&str> =
-                    list.iter().filter_map(Value::as_str).map(short_id).collect();
-                items.join(",")
-            }
-            other => other.to_string(),
-        };
-        text += &format!(" {}={}", escape::text(name), escape::text(&value));
-    }
-    text
-}
-
-/// Ids are shown short.
-fn short_id(text: &str) -> &str {
-    let is_id = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_id { super::members::short(text) } else { text }
+fn say_missed(n: u64, what: &str) {
+    out::say(format!("rumor: {n} {what} were missed, because this program read them too slowly"));
 }

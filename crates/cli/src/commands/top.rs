@@ -1,10 +1,11 @@
 //! `rumor top`
 
 use clap::{Args, ValueEnum};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
 
-use crate::control::{RunDirArgs, peer_or};
-use crate::exit::{Exit, Outcome};
-use crate::signals::Stops;
+use crate::control::peer_or_named_client;
 use crate::top::{self, Tab};
 
 /// Watch a running node in this terminal
@@ -44,7 +45,7 @@ enum Page {
 }
 
 pub(crate) async fn run(args: TopArgs) -> Outcome {
-    let client = peer_or(args.node.as_deref(), &args.run_dir)?;
+    let client = peer_or_named_client(args.node.as_deref(), &args.run_dir)?;
     let tab = match args.page {
         Page::Overview => Tab::Overview,
         Page::Connections => Tab::Connections,
@@ -52,9 +53,9 @@ pub(crate) async fn run(args: TopArgs) -> Outcome {
         Page::Members => Tab::Members,
         Page::Events => Tab::Events,
     };
-    let mut stops = Stops::catch()?;
+    let mut stops = StopSignals::catch()?;
     tokio::select! {
-        seen = top::run(client, tab) => seen?,
+        result = top::run(client, tab) => result?,
         () = stops.next() => {}
     }
     Ok(Exit::Ok)

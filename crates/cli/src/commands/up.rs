@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
-
-use crate::control::RunDirArgs;
-use crate::exit::Outcome;
-use crate::launch::{HttpArgs, NetworkArgs};
-use crate::log::LogArgs;
-use crate::rlimit;
-use crate::up::{self, Length, Volley};
+use rumormill_launch::args::NetworkArgs;
+use rumormill_launch::control::HttpArgs;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::open_files;
+use rumormill_terminal::running::RunDirArgs;
 use rumormill_units::duration;
 
-/// Most peers in one `up`: beyond, the ports of one address run out before memory does.
+use crate::log::LogArgs;
+use crate::up::{self, ControlOptions, FaultSpec, Options, RunLength};
+
+/// Most peers of a run: with more, the ports of one address run out before memory does.
 const MAX_PEERS: u64 = 5000;
 
 /// Run a whole network on this machine, watch it, and sum it up
 ///
-/// Starts seeds and peers, each with an identity and a listening socket of its own, lets every peer
-/// publish messages, kills or stops peers if asked to, and ends with a summary. Its exit code is 0
-/// only if all peers joined, every message arrived everywhere, every victim was found dead, and
-/// nobody else was. Progress goes to standard error, the summary to standard output.
+/// Starts seeds and peers, each with its own identity and listening socket, lets every peer publish
+/// messages, kills or stops peers if asked to, and ends with a summary. The exit code is 0 only if
+/// all peers joined, every message arrived at every peer, every victim was declared dead, and no
+/// other peer was. Progress goes to standard error, the summary to standard output.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor up
@@ -31,9 +32,9 @@ const MAX_PEERS: u64 = 5000;
   rumor up --preset classic                 (13 s, 3 misses, 10 messages, one every 5 s, after 30 s)
   rumor up --for forever                    (then, elsewhere: rumor status --node peer-03)
 
-TIME counts from the start of the run, but nobody is killed or stopped before all have joined.
+TIME counts from the start of the run, but no peer is killed or stopped before all have joined.
 Victims are taken from the highest number downwards: the first is the last peer. A victim publishes
-nothing in the second before its end, as a message that is still in a dying process is lost with it.")]
+nothing in the second before its fault, because a message that is still in a process is lost with it.")]
 pub(crate) struct UpArgs {
     /// Seeds [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "config",
@@ -44,10 +45,10 @@ pub(crate) struct UpArgs {
           value_parser = clap::value_parser!(u64).range(1..=MAX_PEERS))]
     peers: u64,
     /// How long to run: a time, or `forever` [default: until all messages have arrived and all
-    /// victims are found]
-    #[arg(long = "for", value_name = "TIME", value_parser = Length::parse)]
-    length: Option<Length>,
-    /// File that names the seeds, one HOST:PORT per line; they listen there
+    /// victims are removed]
+    #[arg(long = "for", value_name = "TIME", value_parser = RunLength::parse)]
+    length: Option<RunLength>,
+    /// File that names the seeds, one HOST:PORT per line, where they listen
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Time between two messages of one peer; the peers take turns within it
@@ -56,21 +57,21 @@ pub(crate) struct UpArgs {
     /// Messages that each peer publishes
     #[arg(long, value_name = "M", default_value_t = 10)]
     messages: u64,
-    /// Time between everybody's joining and the first message [default: 3s; 30s with --preset
-    /// classic]
+    /// Time from the moment when all have joined to the first message [default: 3s; 30s with
+    /// --preset classic]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     after: Option<Duration>,
-    /// Fill each message up to so many bytes
+    /// Fill each message up to this number of bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(0..=MAX_PAYLOAD as u64))]
     payload: u64,
     /// Kill N peers at TIME; may be repeated
-    #[arg(long, value_name = "N@TIME", value_parser = Volley::parse)]
-    kill: Vec<Volley>,
+    #[arg(long, value_name = "N@TIME", value_parser = FaultSpec::parse)]
+    kill: Vec<FaultSpec>,
     /// Stop N peers at TIME, as SIGSTOP does: their sockets stay open and nothing answers; may be
     /// repeated
-    #[arg(long, value_name = "N@TIME", value_parser = Volley::parse)]
-    stop: Vec<Volley>,
+    #[arg(long, value_name = "N@TIME", value_parser = FaultSpec::parse)]
+    stop: Vec<FaultSpec>,
     /// Run each node in a process of its own, so that a kill is a SIGKILL and a stop a SIGSTOP
     #[arg(long, conflicts_with = "http")]
     processes: bool,
@@ -88,7 +89,7 @@ pub(crate) struct UpArgs {
 }
 
 impl UpArgs {
-    /// What can be known to be wrong before it is started.
+    /// Reports what is wrong with the arguments before the run starts.
     pub(crate) fn check(&self) -> Outcome<()> {
         self.network.check()?;
         self.http.check()
@@ -96,9 +97,9 @@ impl UpArgs {
 }
 
 pub(crate) async fn run(args: UpArgs) -> Outcome {
-    let files = rlimit::raise();
+    let files = open_files::raise_limit();
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let wishes = up::Wishes {
+    let options = Options {
         seeds: args.seeds.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         peers,
         length: args.length,
@@ -112,6 +113,6 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
         processes: args.processes,
         open_files: files,
     };
-    let place = up::Place { http: args.http, run_dir: args.run_dir.run_dir };
-    up::run(wishes, &args.network, &place, &args.log, args.json).await
+    let control = ControlOptions { http: args.http, run_dir: args.run_dir.run_dir };
+    up::run(options, &args.network, &control, &args.log, args.json).await
 }

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
-
-use super::counters::{identity, of, store, time};
-use super::{Finding, version};
-use crate::escape;
+use rumormill_launch::listen::is_loopback;
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 
-/// Messages looked at for the clocks of their publishers.
+use super::finding::Finding;
+use super::shared::{identity, of, seed_problems, store, time, version};
+
+/// Messages whose times are compared, for the clocks of their publishers.
 pub(super) const MESSAGES: usize = 500;
-/// Seconds after which a peer should have found its place.
+/// Seconds after which a peer should have its neighbours.
 const SETTLED_S: f64 = 60.0;
-/// How far ahead a publisher's clock may be.
-const CLOCK_US: u64 = 1_000_000;
-/// A delay to a neighbour that is worth a word.
+/// How far ahead a publisher's clock may be, in microseconds.
+const MAX_CLOCK_AHEAD_US: u64 = 1_000_000;
+/// The delay from which a neighbour counts as slow, in milliseconds.
 const SLOW_MS: f64 = 500.0;
 
 pub(super) fn findings(
@@ -46,83 +47,88 @@ fn joined(s: &PeerStatus) -> Finding {
     match s.state.as_str() {
         "joined" => Finding::ok("membership", held),
         "leaving" | "left" => {
-            Finding::note("membership", "it has said goodbye", "start it again to take part")
+            Finding::note("membership", "it has left the network", "start it again to take part")
         }
         state => Finding::wrong(
             "membership",
             format!("{}: {held}", escape::text(state)),
-            "see that a majority of the seeds runs and can be reached from here; until then no death is \
-             agreed on, but messages go on",
+            "check that a majority of the seeds runs and can be reached from here; until then no dead peer is \
+             removed, but messages still spread",
         ),
     }
 }
 
 fn seeds(s: &PeerStatus) -> Finding {
-    // A registered seed may have closed an idle link to make room: it is dialled when needed.
+    // A registered seed may have closed an idle link to free a slot: the peer dials it when needed.
     let away: Vec<String> = s
         .seeds
         .iter()
         .filter(|seed| !seed.connected && !seed.registered)
         .map(|seed| escape::text(&seed.address))
         .collect();
-    if let Some(finding) = super::seed_problems(&s.seeds) {
+    if let Some(finding) = seed_problems(&s.seeds) {
         return finding;
     }
-    let needless = s.seeds.len().saturating_sub(s.seed_quorum as usize);
+    let spare = s.seeds.len().saturating_sub(s.seed_quorum as usize);
     if s.seeds.is_empty() {
         Finding::note(
             "seeds",
             "no seed is configured: it is a network of its own",
             "name the seeds with --config",
         )
-    } else if away.len() <= needless {
+    } else if away.len() <= spare {
         Finding::ok("seeds", format!("{} of {} in use", s.seeds.len() - away.len(), s.seeds.len()))
     } else {
         Finding::wrong(
             "seeds",
             format!("no link to {}", away.join(", ")),
-            "`rumor doctor --config FILE` tries each, and says what it finds there: nobody, another key, \
+            "`rumor doctor --config FILE` tries each, and says what it finds there: no node, another key, \
              another network",
         )
     }
 }
 
 fn degree(s: &PeerStatus) -> Finding {
-    let found = format!("{} ({} wanted)", s.degree, s.target);
+    let found = format!("{} (target {})", s.degree, s.target);
     let others = s.network_size.saturating_sub(1) as usize;
     let possible = usize::from(s.target).min(others);
     if s.degree == 0 && others > 0 {
         Finding::wrong(
             "neighbours",
             found,
-            "it can reach nobody, or nobody can reach it: see whether peers can connect to the address that \
-             it advertises, and it to theirs",
+            "it cannot reach other peers, or they cannot reach it: check whether they can connect to the \
+             address that it advertises, and it to theirs",
         )
     } else if s.degree * 2 < possible && s.uptime_s > SETTLED_S {
-        Finding::note("neighbours", found, "if it stays so, look for a firewall between the peers")
+        Finding::note(
+            "neighbours",
+            found,
+            "if the number stays low, look for a firewall between the peers",
+        )
     } else {
         Finding::ok("neighbours", found)
     }
 }
 
-/// Whether others connect to this peer.
+/// Checks whether others connect to this peer.
 fn reached(s: &PeerStatus, neighbours: &[NeighbourLine]) -> Finding {
     let accepted = neighbours.iter().filter(|n| !n.dialed).count();
     let addresses = s.addresses.join(", ");
     let loopback = |a: &String| a.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
-    let others_elsewhere = neighbours.iter().any(|n| !loopback(&n.address))
-        || s.seeds.iter().any(|seed| seed.connected && !crate::launch::is_loopback(&seed.address));
-    if s.addresses.iter().all(loopback) && others_elsewhere && s.state == "joined" {
+    let has_remote_nodes = neighbours.iter().any(|n| !loopback(&n.address))
+        || s.seeds.iter().any(|seed| seed.connected && !is_loopback(&seed.address));
+    if s.addresses.iter().all(loopback) && has_remote_nodes && s.state == "joined" {
         let found = if s.addresses.is_empty() {
-            "it advertises no address, because nobody on another host has seen it".to_owned()
+            "it advertises no address, because no node on another host has seen its address"
+                .to_owned()
         } else {
-            format!("it advertises {addresses}, which nobody on another host can reach")
+            format!("it advertises {addresses}, which no other host can reach")
         };
         let advice =
             "set --advertise IP:PORT to the address of this host as others see it, or --listen";
         return Finding::note("reachability", found, advice);
     }
-    // By chance alone, half of the links come from outside.
+    // By chance alone, others dial half of the links.
     if accepted == 0 && neighbours.len() >= 5 && s.uptime_s > SETTLED_S {
         Finding::note(
             "reachability",
@@ -130,8 +136,8 @@ fn reached(s: &PeerStatus, neighbours: &[NeighbourLine]) -> Finding {
                 "none of its {} neighbours connected to it, though it advertises {addresses}",
                 neighbours.len()
             ),
-            "see that others can connect to that address: a firewall, a NAT, or --advertise with the address \
-             that they see",
+            "check that others can connect to that address: look for a firewall or a NAT, or set --advertise \
+             to the address that they see",
         )
     } else {
         let found =
@@ -146,12 +152,13 @@ fn members(s: &PeerStatus) -> Finding {
         counted(s.alive, "member"),
         counted(s.network_size, "peer")
     );
-    // In large networks a peer knows a part.
+    // In a large network a peer knows a part of the members.
     if s.network_size <= 1024 && s.alive.abs_diff(s.network_size) > 1 + s.network_size / 10 {
         Finding::note(
             "members",
             found,
-            "while peers come and go that is so; if it stays, look at the seeds with `rumor doctor` there",
+            "the numbers differ while peers join and leave; if they stay different, run `rumor doctor` at the \
+             seeds",
         )
     } else {
         Finding::ok("members", found)
@@ -166,17 +173,18 @@ fn alive(neighbours: &[NeighbourLine]) -> Finding {
     let is_slow = |n: &&NeighbourLine| n.smoothed_delay_ms.is_some_and(|d| d > SLOW_MS);
     let slow = names(&mut neighbours.iter().filter(is_slow));
     if !suspects.is_empty() {
-        let advice = "they are about to be reported dead; if they run, look at the way to them";
+        let advice =
+            "they are about to be reported dead; if they run, check the connection to them";
         Finding::note("liveness", format!("no sign of life from {suspects}"), advice)
     } else if !slow.is_empty() {
-        let advice = "with --preset wan such delays are expected, and detection waits for them";
+        let advice = "use --preset wan for such delays: its failure detection waits longer";
         Finding::note("liveness", format!("over {SLOW_MS} ms to {slow}"), advice)
     } else {
         Finding::ok("liveness", "all neighbours answer")
     }
 }
 
-/// A message cannot have come before it was published.
+/// Checks the clocks of publishers: a message cannot arrive before it was published.
 fn clocks(messages: &[MessageLine]) -> Finding {
     let mut ahead: BTreeMap<&str, u64> = BTreeMap::new();
     for m in messages {
@@ -187,18 +195,18 @@ fn clocks(messages: &[MessageLine]) -> Finding {
     }
     let off: Vec<String> = ahead
         .iter()
-        .filter(|(_, by)| **by > CLOCK_US)
+        .filter(|(_, by)| **by > MAX_CLOCK_AHEAD_US)
         .map(|(name, by)| format!("{} by {:.1} s", escape::text(name), *by as f64 / 1e6))
         .collect();
     if messages.is_empty() {
-        Finding::ok("clock", "no messages to judge it by")
+        Finding::ok("clock", "no messages to compare times with")
     } else if off.is_empty() {
-        Finding::ok("clock", format!("no publisher's clock is ahead ({} heard)", ahead.len()))
+        Finding::ok("clock", format!("no publisher's clock is ahead ({} compared)", ahead.len()))
     } else {
         Finding::note(
             "clock",
             format!("ahead of this host's: {}", off.join(", ")),
-            "keep the clocks in step (NTP), here or there: only delays and --from TIME depend on it",
+            "synchronise the clocks (NTP), here or there: only delays and --from TIME depend on them",
         )
     }
 }
@@ -209,11 +217,12 @@ fn losses(counters: &BTreeMap<String, u64>) -> Finding {
     if missed > 0 {
         Finding::note(
             "messages",
-            format!("{} will not come", counted(missed, "message")),
-            "they were lost with their publisher, or this peer was away for longer than messages are kept",
+            format!("{} lost", counted(missed, "message")),
+            "they were lost with their publisher, or this peer was away for longer than messages are retained",
         )
     } else if lagged > 0 {
-        let advice = "what reads the events is too slow; the node itself misses nothing";
+        let advice =
+            "the program that reads the events is too slow; the node itself misses nothing";
         Finding::note(
             "messages",
             format!("{} missed by subscribers", counted(lagged, "event")),

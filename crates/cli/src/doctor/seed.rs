@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 
 use rumormill_http::view::SeedStatus;
-
-use super::counters::{identity, store, time};
-use super::{Finding, version};
-use crate::escape;
+use rumormill_launch::listen::is_loopback;
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
+
+use super::finding::Finding;
+use super::shared::{identity, seed_problems, store, time, version};
 
 pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
     vec![
@@ -29,18 +30,18 @@ fn synced(s: &SeedStatus) -> Finding {
     Finding::wrong(
         "registry",
         "it has not compared its registry with the other seeds, and refuses to answer for the network",
-        "start the other seeds, or see that this one reaches them",
+        "start the other seeds, or check that this one reaches them",
     )
 }
 
-/// Whether other hosts can reach it.
+/// Checks whether other hosts can reach the seed.
 fn reached(s: &SeedStatus) -> Finding {
     let listens = format!("it listens at {}", escape::text(&s.address));
-    let is_loopback = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
-    let own = s.configured.as_deref().filter(|own| !crate::launch::is_loopback(own));
+    let is_local = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
+    let configured = s.configured.as_deref().filter(|own| !is_loopback(own));
     let others = s.seeds.iter().map(|o| o.address.as_str());
-    let elsewhere = own.into_iter().chain(others).find(|a| !crate::launch::is_loopback(a));
-    match elsewhere.filter(|_| is_loopback) {
+    let remote = configured.into_iter().chain(others).find(|a| !is_loopback(a));
+    match remote.filter(|_| is_local) {
         Some(named) => Finding::wrong(
             "reachability",
             format!("{listens}, which no other host can reach; the configuration names {named}"),
@@ -51,7 +52,7 @@ fn reached(s: &SeedStatus) -> Finding {
 }
 
 fn others(s: &SeedStatus) -> Finding {
-    if let Some(finding) = super::seed_problems(&s.seeds) {
+    if let Some(finding) = seed_problems(&s.seeds) {
         return finding;
     }
     let away: Vec<String> =
@@ -62,9 +63,8 @@ fn others(s: &SeedStatus) -> Finding {
         return Finding::ok("seeds", found);
     }
     let found = format!("{found}; no link to {}", away.join(", "));
-    let advice =
-        "look whether they run, and whether their addresses in the configuration are right";
-    // Itself included.
+    let advice = "check that they run, and that their addresses in the configuration are right";
+    // The seed itself counts as well.
     if here + 1 >= s.seed_quorum as usize {
         Finding::note("seeds", found, advice)
     } else {
@@ -80,7 +80,7 @@ fn registry(s: &SeedStatus) -> Finding {
         counted(s.cases, "open case")
     );
     if s.cases > 0 {
-        let advice = "peers are accused just now; `rumor tail --events` shows how it goes on";
+        let advice = "some peers are accused; `rumor tail --events` shows the outcome";
         Finding::note("peers", found, advice)
     } else {
         Finding::ok("peers", found)

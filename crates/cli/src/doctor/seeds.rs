@@ -1,24 +1,25 @@
-//! The checks of a configuration file: do its seeds have addresses, and do seeds of this network answer there?
+//! The checks of a configuration file: whether its seeds have addresses, and whether seeds of this
+//! network answer there.
 
 use futures_util::future::join_all;
 use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
 use rumormill::{IdentifiedNode, IdentifyError, NetworkKey, identify};
+use rumormill_terminal::escape;
 
-use super::{Finding, Level, Patient};
-use crate::escape;
+use super::finding::{Finding, Level, Target};
 
 /// Tries each of the seeds, all at once.
-pub(crate) async fn look_at(
+pub(crate) async fn check_seeds(
     file: &str,
     seeds: &[SeedAddress],
     key: Option<&NetworkKey>,
-) -> Patient {
+) -> Target {
     let all = join_all(seeds.iter().map(|s| identify(s, key))).await;
     let mut findings = Vec::new();
     let mut reached = 0;
     let mut known: Vec<(PeerId, &SeedAddress)> = Vec::new();
     for (seed, answer) in seeds.iter().zip(all) {
-        let id = answer.as_ref().ok().map(|who| who.id);
+        let id = answer.as_ref().ok().map(|node| node.id);
         let owner = known.iter().find(|(known, _)| Some(*known) == id);
         let finding = match owner {
             Some((_, owner)) => same_identity(seed, owner),
@@ -29,10 +30,10 @@ pub(crate) async fn look_at(
         findings.push(finding);
     }
     findings.push(majority(reached, seeds.len()));
-    Patient { of: escape::text(file), findings }
+    Target { name: escape::text(file), findings }
 }
 
-/// A seed that has the key of another one counts for no majority.
+/// The finding about a seed that has the key of another one, and does not count for the majority.
 fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
     let (address, owner) = (escape::text(&seed.host_port), escape::text(&owner.host_port));
     Finding::wrong(
@@ -43,23 +44,23 @@ fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
     )
 }
 
-/// What a peer would find at this address.
+/// The finding about one seed, from the answer at its address.
 fn judge(seed: &SeedAddress, answer: &Result<IdentifiedNode, IdentifyError>) -> Finding {
     let address = escape::text(&seed.host_port);
     let why = match answer {
-        Ok(who) if who.role != Role::Seed => {
-            let found = format!("{address} is a peer, {}", who.id);
+        Ok(node) if node.role != Role::Seed => {
+            let found = format!("{address} is a peer, {}", node.id);
             return Finding::wrong("seed", found, "name a seed here, not a peer");
         }
-        Ok(who) => {
+        Ok(node) => {
             let pinned = if seed.pin.is_some() { "as pinned" } else { "not pinned" };
-            return Finding::ok("seed", format!("{address} is seed {} ({pinned})", who.id));
+            return Finding::ok("seed", format!("{address} is seed {} ({pinned})", node.id));
         }
         Err(why) => why,
     };
     let found = format!("{address}: {}", escape::text(&why.to_string()));
     let IdentifyError::Call { why, .. } = why else {
-        return Finding::wrong("seed", found, "nothing can be tried from here");
+        return Finding::wrong("seed", found, "no seed can be tried from this host");
     };
     match why {
         DialError::WrongIdentity => Finding::wrong(
@@ -77,12 +78,12 @@ fn judge(seed: &SeedAddress, answer: &Result<IdentifiedNode, IdentifyError>) -> 
         DialError::Incompatible => Finding::wrong(
             "seed",
             found,
-            "something else listens there, or another version of rumor",
+            "another program listens there, or another version of rumor; correct the address, or update the seed",
         ),
         _ => Finding::note(
             "seed",
             found,
-            "start it, correct its address, or let this host through to it",
+            "start it, correct its address, or open the firewall between it and this host",
         ),
     }
 }
@@ -96,7 +97,7 @@ pub(super) fn majority(reached: usize, all: usize) -> Finding {
     } else if reached >= needed {
         Finding::ok("majority", found)
     } else {
-        let advice = "without a majority nobody can join, and no death is agreed on";
+        let advice = "start more of the seeds: without a majority no peer can join, and no dead peer is removed";
         Finding::wrong("majority", found, advice)
     }
 }

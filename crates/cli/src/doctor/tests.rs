@@ -1,4 +1,4 @@
-//! What each check looks for, and finds.
+//! Each check, with a state that is well and one in which it finds a fault.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ fn message(published_us: u64) -> MessageLine {
     }
 }
 
-/// The one finding that is not as it should be.
+/// The only finding that is not ok.
 fn only(findings: &[Finding]) -> (Level, &'static str, String) {
     let odd: Vec<_> = findings.iter().filter(|f| f.level != Level::Ok).collect();
     assert_eq!(odd.len(), 1, "{findings:#?}");
@@ -88,13 +88,13 @@ fn only(findings: &[Finding]) -> (Level, &'static str, String) {
 }
 
 #[test]
-fn a_peer_that_is_well_hears_so() {
+fn healthy_peer_has_only_ok_findings() {
     let findings = peer::findings(&well(), &neighbours(false), &[message(9_999_000)]);
     assert!(findings.iter().all(|f| f.level == Level::Ok && f.advice.is_none()), "{findings:#?}");
 }
 
 #[test]
-fn what_a_peer_suffers_from_is_found() {
+fn peer_checks_find_each_fault_of_its_state() {
     let look = |change: &dyn Fn(&mut PeerStatus)| {
         let mut s = well();
         change(&mut s);
@@ -113,7 +113,7 @@ fn what_a_peer_suffers_from_is_found() {
     let (_, check, found) = look(&|s| s.addresses = vec!["127.0.0.1:9".into()]);
     assert!(check == "reachability" && found.contains("127.0.0.1:9"), "{found}");
     assert_eq!(look(&|s| s.degree = 0).1, "neighbours");
-    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2 (5 wanted)".into()));
+    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2 (target 5)".into()));
     assert_eq!(look(&|s| s.alive = 7).1, "members");
     assert_eq!(look(&|s| s.version = "0.0.9".into()).1, "version");
     let counted = |name: &'static str| look(&move |s| s.counters = [(name.to_owned(), 1)].into());
@@ -123,7 +123,7 @@ fn what_a_peer_suffers_from_is_found() {
         (Level::Note, "identity"),
         "the other process has ended"
     );
-    assert_eq!(counted("messages_missed").2, "1 message will not come");
+    assert_eq!(counted("messages_missed").2, "1 message lost");
     assert_eq!(counted("subscriber_missed_events").1, "messages");
     let (level, check, found) = look(&|s| s.store_problem = Some("no space left".into()));
     assert!(level == Level::Wrong && check == "store" && found.contains("no space left"));
@@ -132,7 +132,7 @@ fn what_a_peer_suffers_from_is_found() {
 }
 
 #[test]
-fn what_its_neighbours_and_messages_show_is_found() {
+fn peer_checks_find_faults_shown_by_neighbours_and_messages() {
     let (level, check, found) = only(&peer::findings(&well(), &neighbours(true), &[]));
     assert!(level == Level::Note && check == "reachability" && found.contains("10.0.0.1:1"));
     let mut suspect = neighbours(false);
@@ -147,7 +147,7 @@ fn what_its_neighbours_and_messages_show_is_found() {
 }
 
 #[test]
-fn what_a_seed_suffers_from_is_found() {
+fn seed_checks_find_each_fault_of_its_state() {
     let well = SeedStatus {
         name: "seed-1".into(),
         id: "5".repeat(64),
@@ -182,7 +182,7 @@ fn what_a_seed_suffers_from_is_found() {
 }
 
 #[test]
-fn a_majority_is_more_than_half() {
+fn majority_is_more_than_half_of_the_seeds() {
     let level = |reached, all| seeds::majority(reached, all).level;
     assert_eq!((level(1, 2), level(2, 2), level(2, 3)), (Level::Wrong, Level::Ok, Level::Ok));
     assert_eq!(level(0, 0), Level::Wrong);

@@ -2,11 +2,11 @@
 
 use rumormill::proto::Event;
 use rumormill::{EventItem, Events};
+use rumormill_terminal::utc;
 
 use super::files::LogFile;
-use crate::utc;
 
-/// Writes until the seed ends.
+/// Writes the degrees until the seed ends.
 pub(super) async fn follow(mut events: Events, file: LogFile) {
     while let Some(occurrence) = events.recv().await {
         match occurrence {

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use rumormill::proto::PeerId;
+use rumormill_launch::log_dir::stem;
+use rumormill_terminal::out;
 
-use super::rotate::{Limits, RotatingFile, Written};
-use super::{complain, stem};
+use super::rotate::{Limits, RotatingFile, WriteOutcome};
 
 /// How long a line may wait in memory.
-const FLUSH_EVERY: Duration = Duration::from_millis(250);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// One log file; all clones write to the same.
+/// A log file. All clones write to the same file.
 #[derive(Debug, Clone)]
 pub(crate) struct LogFile(Arc<Mutex<RotatingFile>>);
 
@@ -25,37 +26,38 @@ impl LogFile {
     /// Adds a line.
     pub(crate) fn line(&self, line: &str) {
         let mut file = self.lock();
-        if let Written::Broken(e) = file.line(line) {
-            complain(file.path(), &e);
+        if let WriteOutcome::Broken(e) = file.line(line) {
+            report_broken_log(file.path(), &e);
         }
     }
 
-    /// Writes out what is buffered and waits until the disk has it; says whether it has. Blocks.
+    /// Writes the buffered lines and waits until the disk has them; says whether it has. Blocks.
     pub(super) fn sync(&self) -> bool {
         let mut file = self.lock();
         let (written, synced) = file.sync();
-        if let Written::Broken(e) = written {
-            complain(file.path(), &e);
+        if let WriteOutcome::Broken(e) = written {
+            report_broken_log(file.path(), &e);
         }
         synced
     }
 
     fn flush(&self) {
         let mut file = self.lock();
-        if let Written::Broken(e) = file.flush() {
-            complain(file.path(), &e);
+        if let WriteOutcome::Broken(e) = file.flush() {
+            report_broken_log(file.path(), &e);
         }
     }
 }
 
-/// All of them.
+/// All log files of this process.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// `None`: no logs wanted.
+    /// `None` if no logs are written.
     dir: Option<PathBuf>,
     limits: Limits,
     open: RwLock<Open>,
-    /// Lines of a node that traces before its start has told its id. Bounded by [`PENDING`].
+    /// Lines of nodes whose logs are not open yet, with the id of the node. At most
+    /// [`MAX_PENDING`].
     pending: Mutex<Vec<(String, String)>>,
 }
 
@@ -66,8 +68,8 @@ struct Open {
     nodes: BTreeMap<String, Node>,
 }
 
-/// Most lines that wait for their node.
-const PENDING: usize = 256;
+/// Most lines that wait for the log of their node.
+const MAX_PENDING: usize = 256;
 
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -81,7 +83,7 @@ impl Files {
         Files { dir, limits, open: RwLock::new(open), pending: Mutex::new(Vec::new()) }
     }
 
-    /// `None` if no logs are wanted.
+    /// Opens a log; `None` if no logs are written.
     pub(super) fn open(&self, kind: &Path, name: &str) -> Option<LogFile> {
         let path = self.dir.as_ref()?.join(kind).join(name);
         let file = LogFile(Arc::new(Mutex::new(RotatingFile::new(path, self.limits))));
@@ -102,15 +104,15 @@ impl Files {
         self.open.write().unwrap_or_else(PoisonError::into_inner).nodes.insert(id, node);
     }
 
-    /// Keeps a line for a node that is about to be opened.
-    pub(super) fn keep(&self, id: &str, line: String) {
+    /// Keeps a line until the log of its node is opened.
+    pub(super) fn keep_pending(&self, id: &str, line: String) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.len() < PENDING && self.dir.is_some() {
+        if pending.len() < MAX_PENDING && self.dir.is_some() {
             pending.push((id.to_owned(), line));
         }
     }
 
-    /// The node with this short id, if it is one of ours.
+    /// The node of this process with this short id.
     pub(super) fn node(&self, id: &str) -> Option<Node> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).nodes.get(id).cloned()
     }
@@ -122,7 +124,8 @@ impl Files {
         }
     }
 
-    /// A thread of its own: writing to a disk must not hold up a task of the runtime for long.
+    /// Starts the thread that flushes all logs, because writing to a disk must not block the tasks
+    /// of the runtime.
     pub(super) fn start_flusher(self: &Arc<Self>) {
         if self.dir.is_none() {
             return;
@@ -132,10 +135,20 @@ impl Files {
             while let Some(files) = files.upgrade() {
                 files.flush();
                 drop(files);
-                std::thread::park_timeout(FLUSH_EVERY);
+                std::thread::park_timeout(FLUSH_INTERVAL);
             }
         };
-        // Without the thread, lines wait until a buffer is full; nothing else changes.
+        // Without the thread, lines wait until a buffer is full, and nothing else changes.
         let _ = std::thread::Builder::new().name("logs".to_owned()).spawn(flush);
     }
+}
+
+/// Prints that a log cannot be written. It does not use `tracing`, whose lines would come back
+/// here.
+fn report_broken_log(path: &Path, error: &std::io::Error) {
+    out::say(format!(
+        "rumor: cannot write the log {}: {error}; the node goes on without it \
+         (--log-dir chooses another directory, --no-log writes none)",
+        path.display()
+    ));
 }

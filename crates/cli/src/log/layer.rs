@@ -1,18 +1,28 @@
-//! From `tracing` to the files.
+//! The `tracing` layer that writes lines to the logs of nodes.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::utc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::Console;
 use super::files::Files;
-use crate::out::{self, Paint};
-use crate::utc;
 
-/// Puts each line into the log of its node.
+/// The lines that go to standard error as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Console {
+    /// The lines of all nodes.
+    Nodes,
+    /// The lines of all nodes, each with the node's name.
+    NamedNodes,
+    /// Only the lines of the program itself.
+    Program,
+}
+
+/// Writes each line to the log of its node.
 pub(super) struct NodeLayer {
     files: Arc<Files>,
     console: Console,
@@ -45,14 +55,14 @@ impl<S: Subscriber> Layer<S> for NodeLayer {
         let level = *event.metadata().level();
         let now = utc::now_us();
         let Some(node) = self.files.node(&fields.id) else {
-            // A line of no node here: of this program, or of a library. With a status line on the
-            // terminal only what is wrong is worth disturbing it.
+            // A line of this program or of a library. A program with a status line on the terminal
+            // prints only warnings and errors.
             if self.console != Console::Program || level <= Level::WARN {
                 self.say(level, now, None, &fields.line());
             }
             if !fields.id.is_empty() {
                 let line = format!("{} {level:<5} {}", utc::stamp(now), fields.line());
-                self.files.keep(&fields.id, line);
+                self.files.keep_pending(&fields.id, line);
             }
             return;
         };

@@ -1,7 +1,7 @@
 //! Logs: one file per node, a message log per peer, a degree log per seed.
 //!
-//! The library traces a line per event, with the id of its node. [`layer::NodeLayer`] puts each
-//! line into the file of that node; a line of no node here goes to standard error.
+//! The library traces a line per event, with the id of its node. [`layer::NodeLayer`] writes each
+//! line to the file of that node; a line without a node goes to standard error.
 
 mod degrees;
 mod files;
@@ -15,29 +15,23 @@ use std::sync::Arc;
 use clap::Args;
 use rumormill::SeedNode;
 use rumormill::proto::PeerId;
+use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
-use crate::exit::{Exit, OrExit as _, Outcome};
-use crate::out;
 use files::Files;
+pub(crate) use layer::Console;
 pub(crate) use messages::MessageLog;
 pub(crate) use rotate::Limits;
 
-/// What a log file must be called to be one of ours. `rumor clean` goes by it.
-pub(crate) const SEEDS: &str = "seeds";
-/// The directory of peers' logs.
-pub(crate) const PEERS: &str = "peers";
-/// The directory that logs are in if nothing else is said.
-pub(crate) const DEFAULT_DIR: &str = "logs";
-
-/// Which lines, and where to.
+/// Which lines are logged, and where.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
     /// Directory of the logs: seeds/NAME.log, peers/NAME.log, and beside them
     /// peers/NAME.messages.log and seeds/NAME.degrees.log
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    #[arg(long, value_name = "DIR", default_value = log_dir::DEFAULT)]
     pub(crate) log_dir: PathBuf,
     /// Write no log files
     #[arg(long)]
@@ -48,22 +42,11 @@ pub(crate) struct LogArgs {
     pub(crate) log_level: String,
 }
 
-/// Takes a text as a filter, or says what is wrong with it.
+/// Checks whether a text is a filter of log lines.
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|e| {
         format!("{e}; use error, warn, info, debug, trace, or TARGET=LEVEL with commas between")
     })
-}
-
-/// What goes to standard error as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Console {
-    /// The lines of all nodes.
-    Nodes,
-    /// The lines of all nodes, each with the node's name.
-    NamedNodes,
-    /// Only what concerns the program itself.
-    Program,
 }
 
 /// The logs of this process.
@@ -73,7 +56,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Starts logging. A directory that cannot be written to is told once, and costs the files only.
+    /// Starts logging. A directory that cannot be written to is reported once, and the program goes
+    /// on without log files.
     pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
         let filter = EnvFilter::builder().parse(&args.log_level).or_exit(Exit::Usage)?;
         let dir = (!args.no_log).then(|| args.log_dir.clone());
@@ -109,7 +93,7 @@ impl Logs {
         }
     }
 
-    /// Writes out what is buffered.
+    /// Writes the buffered lines.
     pub(crate) fn flush(&self) {
         self.files.flush();
     }
@@ -119,19 +103,4 @@ impl Drop for Logs {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// A node's name as part of a file name.
-pub(crate) fn stem(name: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    name.chars().map(safe).collect()
-}
-
-/// Says that a log cannot be written. Not through `tracing`, which would lead back here.
-fn complain(path: &Path, error: &std::io::Error) {
-    out::say(format!(
-        "rumor: cannot write the log {}: {error}; the node goes on without it \
-         (--log-dir chooses another directory, --no-log writes none)",
-        path.display()
-    ));
 }

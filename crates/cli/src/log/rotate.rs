@@ -1,17 +1,17 @@
 //! A log file that does not grow without end.
 //!
 //! When `NAME` is full it becomes `NAME.1`, the old `NAME.1` becomes `NAME.2`, and so on; the
-//! oldest goes. Lines are gathered and written in one piece, whole.
+//! oldest file is removed. Lines are buffered, and whole lines are written in one piece.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes gathered before they are written.
-const BUFFER: usize = 8 * 1024;
-/// How long a file that failed is left alone.
-const RETRY: Duration = Duration::from_secs(5);
+/// Bytes that are buffered before they are written.
+const BUFFER_BYTES: usize = 8 * 1024;
+/// How long a file that could not be written is not tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// How large a log may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,16 @@ impl Limits {
     pub(crate) const MANY: Limits = Limits { bytes: 2 * 1024 * 1024, files: 2 };
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug)]
-pub(crate) enum Written {
-    /// It is written, or waits in the buffer.
+pub(crate) enum WriteOutcome {
+    /// The lines are written or buffered, or an earlier failure was reported already.
     Fine,
-    /// It failed for the first time since it last worked.
+    /// The first failure since the last success.
     Broken(io::Error),
 }
 
-/// The file.
+/// A log file with a limited size.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     path: PathBuf,
@@ -52,7 +52,7 @@ pub(crate) struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// Nothing is opened before the first line.
+    /// A log whose file is opened with the first line.
     pub(crate) const fn new(path: PathBuf, limits: Limits) -> Self {
         RotatingFile {
             path,
@@ -71,48 +71,48 @@ impl RotatingFile {
     }
 
     /// Adds a line; the line break is added here.
-    pub(crate) fn line(&mut self, line: &str) -> Written {
+    pub(crate) fn line(&mut self, line: &str) -> WriteOutcome {
         self.buffer.extend_from_slice(line.as_bytes());
         self.buffer.push(b'\n');
         self.lines += 1;
-        if self.buffer.len() >= BUFFER { self.flush() } else { Written::Fine }
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { WriteOutcome::Fine }
     }
 
-    /// Writes what is gathered. Lines that cannot be written are lost and counted; the count is
-    /// the first line once it works again.
-    pub(crate) fn flush(&mut self) -> Written {
+    /// Writes the buffered lines. Lines that cannot be written are lost and counted; the count is
+    /// the first line after writing works again.
+    pub(crate) fn flush(&mut self) -> WriteOutcome {
         if self.buffer.is_empty() {
-            return Written::Fine;
+            return WriteOutcome::Fine;
         }
-        if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
-            self.lose();
-            return Written::Fine;
+        if self.failed.is_some_and(|at| at.elapsed() < RETRY_DELAY) {
+            self.drop_buffer();
+            return WriteOutcome::Fine;
         }
         match self.write() {
             Ok(()) => {
                 self.failed = None;
-                Written::Fine
+                WriteOutcome::Fine
             }
             Err(e) => {
-                self.lose();
+                self.drop_buffer();
                 self.file = None;
                 let first = self.failed.is_none();
                 self.failed = Some(Instant::now());
-                if first { Written::Broken(e) } else { Written::Fine }
+                if first { WriteOutcome::Broken(e) } else { WriteOutcome::Fine }
             }
         }
     }
 
-    /// Writes what is gathered and waits until the disk has it. Says whether it has; where lines could
-    /// not be written, [`flush`](RotatingFile::flush) says why.
-    pub(crate) fn sync(&mut self) -> (Written, bool) {
+    /// Writes the buffered lines and waits until the disk has them. Says whether it has; the other
+    /// value is that of [`flush`](RotatingFile::flush).
+    pub(crate) fn sync(&mut self) -> (WriteOutcome, bool) {
         let written = self.flush();
         let works = self.failed.is_none();
         let synced = works && self.file.as_ref().is_none_or(|f| f.sync_data().is_ok());
         (written, synced)
     }
 
-    fn lose(&mut self) {
+    fn drop_buffer(&mut self) {
         self.lost += std::mem::take(&mut self.lines);
         self.buffer.clear();
     }
@@ -122,10 +122,11 @@ impl RotatingFile {
             self.open()?;
         }
         if self.size > 0 && self.size + self.buffer.len() as u64 > self.limits.bytes {
-            // Its lock is held until the next one is: nobody else moves the files meanwhile.
+            // The lock of the full file is held until the next file is locked, so that no other
+            // process renames the files meanwhile.
             let held = self.file.take();
             if let Some(full) = &held {
-                // A later `sync` reaches the next file alone.
+                // A later `sync` covers only the next file.
                 full.sync_data()?;
             }
             self.rotate()?;
@@ -138,8 +139,8 @@ impl RotatingFile {
             file.write_all(note.as_bytes())?;
             self.lost = 0;
         }
-        let (written, outcome) = write_as_much(file, &self.buffer);
-        // Of what a disk that is full has taken in part, the whole lines are there.
+        let (written, outcome) = write_counted(file, &self.buffer);
+        // A full disk may have taken a part of the buffer: its whole lines are written.
         let whole = self.buffer.iter().take(written).filter(|b| **b == b'\n').count();
         self.lines = self.lines.saturating_sub(whole as u64);
         outcome?;
@@ -153,14 +154,15 @@ impl RotatingFile {
             fs::create_dir_all(dir)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        // Two that rename the same files in turn lose lines of both. Some file systems have no locks.
+        // Two processes that rename the same files lose lines of both. On a file system without
+        // locks there is no such protection.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(io::Error::other(
-                "another process writes it, a node of the same --name in all likelihood",
+                "another process writes it, probably a node with the same --name",
             ));
         }
         self.size = file.metadata()?.len();
-        // On a disk that was full the last line may have no end.
+        // The last line may lack its line break if the disk was full.
         if self.size > 0 && !ends_with_line_break(&self.path)? {
             (&file).write_all(b"\n")?;
             self.size += 1;
@@ -194,8 +196,8 @@ impl RotatingFile {
     }
 }
 
-/// Writes bytes, and says how many were written.
-fn write_as_much(file: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// Writes bytes, and gives the number of bytes written.
+fn write_counted(file: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         match file.write(rest) {
@@ -235,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn it_rotates_keeps_so_many_and_cuts_no_line() {
+    fn log_rotates_and_keeps_the_given_number_of_files_with_whole_lines() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("logs/a.log");
         let mut log = RotatingFile::new(path.clone(), Limits { bytes: 100, files: 3 });
         for n in 0..40 {
-            assert!(matches!(log.line(&format!("line number {n:04}")), Written::Fine));
-            assert!(matches!(log.flush(), Written::Fine));
+            assert!(matches!(log.line(&format!("line number {n:04}")), WriteOutcome::Fine));
+            assert!(matches!(log.flush(), WriteOutcome::Fine));
         }
         assert_eq!(names(path.parent().unwrap()), ["a.log", "a.log.1", "a.log.2"]);
         for name in names(path.parent().unwrap()) {
@@ -252,10 +254,10 @@ mod tests {
         assert!(fs::read_to_string(&path).unwrap().ends_with("line number 0039\n"));
     }
 
-    /// As the kernel does where the disk has room for a part.
-    struct Room(usize);
+    /// A disk with room for this number of bytes.
+    struct Disk(usize);
 
-    impl io::Write for Room {
+    impl io::Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if self.0 == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -271,15 +273,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_has_taken_is_known() {
-        let (written, outcome) = write_as_much(&mut Room(12), b"one\ntwo\nthree\nfour\n");
+    fn write_to_a_full_disk_reports_the_bytes_written() {
+        let (written, outcome) = write_counted(&mut Disk(12), b"one\ntwo\nthree\nfour\n");
         assert_eq!((written, outcome.unwrap_err().kind()), (12, io::ErrorKind::StorageFull));
-        let (written, outcome) = write_as_much(&mut Room(99), b"one\ntwo\n");
+        let (written, outcome) = write_counted(&mut Disk(99), b"one\ntwo\n");
         assert!(written == 8 && outcome.is_ok());
     }
 
     #[test]
-    fn it_goes_on_where_an_earlier_run_ended() {
+    fn log_continues_the_file_of_an_earlier_run() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("a.log");
         for text in ["one", "two"] {
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn line_that_was_cut_off_by_a_full_disk_stays_one_of_its_own() {
+    fn line_after_a_truncated_line_begins_on_its_own_row() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("a.log");
         fs::write(&path, "one\ntw").unwrap();
@@ -298,21 +300,21 @@ mod tests {
     }
 
     #[test]
-    fn of_two_of_one_name_the_first_writes_until_it_ends() {
+    fn second_log_of_the_same_name_writes_only_after_the_first_has_ended() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("same.log");
         let mut first = RotatingFile::new(path.clone(), Limits { bytes: 40, files: 2 });
         let mut second = RotatingFile::new(path, Limits { bytes: 40, files: 2 });
         for n in 0..4 {
             first.line(&format!("line {n} of the first"));
-            assert!(matches!(first.flush(), Written::Fine));
+            assert!(matches!(first.flush(), WriteOutcome::Fine));
             second.line("line of the second");
-            assert!(matches!(second.flush(), Written::Broken(_)) == (n == 0));
+            assert!(matches!(second.flush(), WriteOutcome::Broken(_)) == (n == 0));
         }
         drop(first);
-        second.failed = None; // The pause before it is tried again is over.
+        second.failed = None; // The delay before the next attempt is over.
         second.line("the last");
-        assert!(matches!(second.flush(), Written::Fine));
+        assert!(matches!(second.flush(), WriteOutcome::Fine));
         let all = ["same.log.1", "same.log"].map(|n| fs::read_to_string(tmp.path().join(n)));
         let all = all.map(Result::unwrap).concat();
         assert!(all.contains("line 3 of the first\n(4 lines before"), "{all}");
@@ -320,19 +322,19 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_told_once_and_the_lost_are_counted() {
+    fn unwritable_log_is_reported_once_and_lost_lines_are_counted() {
         let tmp = tempfile::tempdir().unwrap();
         let blocker = tmp.path().join("logs");
         fs::write(&blocker, "not a directory").unwrap();
         let mut log = RotatingFile::new(blocker.join("a.log"), Limits::NODE);
         log.line("one");
-        assert!(matches!(log.flush(), Written::Broken(_)));
+        assert!(matches!(log.flush(), WriteOutcome::Broken(_)));
         log.line("two");
-        assert!(matches!(log.flush(), Written::Fine));
+        assert!(matches!(log.flush(), WriteOutcome::Fine));
         fs::remove_file(&blocker).unwrap();
-        log.failed = None; // The pause before it is tried again is over.
+        log.failed = None; // The delay before the next attempt is over.
         log.line("three");
-        assert!(matches!(log.flush(), Written::Fine));
+        assert!(matches!(log.flush(), WriteOutcome::Fine));
         let text = fs::read_to_string(blocker.join("a.log")).unwrap();
         assert_eq!(text, "(2 lines before this one could not be written)\nthree\n");
     }

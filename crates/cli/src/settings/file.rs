@@ -1,20 +1,21 @@
-//! A settings file: TOML, with what holds for all commands first, and a table for each of them.
+//! A settings file: TOML, with the settings of all commands first, and a table for each command.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
+use clap::Command;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{COMMANDS, command, find, settings};
-use crate::exit::{Exit, Failure, Outcome};
+use super::commands::{COMMANDS, command, find, settings};
 
-/// What a file may name beside settings.
+/// The list of seeds, which is not a setting.
 const SEEDS: &str = "seeds";
-/// Longest settings file, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+/// Largest settings file, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Whether a path is that of a settings file, rather than of a list of seeds.
+/// Whether a path names a settings file (`.toml`), rather than a list of seeds.
 pub(crate) fn is_settings(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
 }
@@ -23,12 +24,12 @@ pub(crate) fn is_settings(path: &Path) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) name: String,
-    /// As they would be typed.
+    /// The values as a user would type them.
     pub(crate) values: Vec<String>,
     pub(crate) line: usize,
 }
 
-/// A file and its text.
+/// A settings file and its text.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
@@ -37,14 +38,16 @@ pub(crate) struct File {
 
 impl File {
     /// # Errors
-    /// It cannot be read, or is too long.
+    /// The file cannot be read, or is too large.
     pub(crate) fn read(path: &Path) -> Outcome<Self> {
         let failed =
             |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
         let size =
             std::fs::metadata(path).map_err(|e| failed(format!("cannot be read: {e}")))?.len();
-        if size > LONGEST {
-            return Err(failed(format!("{size} bytes are more than settings take")));
+        if size > MAX_BYTES {
+            return Err(failed(format!(
+                "the file has {size} bytes, and a settings file has at most {MAX_BYTES}"
+            )));
         }
         let text =
             std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
@@ -65,12 +68,12 @@ impl File {
             .map_err(|e| self.wrong(e.span().map_or(0, |s| s.start), e.message()))
     }
 
-    /// The settings of a command: those for all that it has, and those of its own table, which stand
-    /// above them.
+    /// The settings of a command: those of its table, and those of all commands that the table does
+    /// not repeat.
     ///
     /// # Errors
-    /// The file is no TOML, or names what is no setting of any command it is for.
-    pub(crate) fn of(&self, name: &str) -> Outcome<Vec<Setting>> {
+    /// The file is not TOML, or names something that is not a setting.
+    pub(crate) fn of(&self, cli: &Command, name: &str) -> Outcome<Vec<Setting>> {
         let table = self.table()?;
         let (mut common, mut own) = (Vec::new(), Vec::new());
         for (key, value) in table.get_ref() {
@@ -78,14 +81,14 @@ impl File {
             match value.get_ref() {
                 _ if key == SEEDS => {}
                 DeValue::Table(inner) if COMMANDS.contains(&key) => {
-                    let all = self.settings_of(inner, &[key])?;
+                    let all = self.settings_of(cli, inner, &[key])?;
                     if key == name {
                         own = all;
                     }
                 }
                 _ => {
-                    let setting = self.setting(at, key, value, &COMMANDS)?;
-                    if command(name).is_some_and(|c| find(&c, key).is_some()) {
+                    let setting = self.setting(cli, at, key, value, &COMMANDS)?;
+                    if command(cli, name).is_some_and(|c| find(&c, key).is_some()) {
                         common.push(setting);
                     }
                 }
@@ -96,43 +99,51 @@ impl File {
         Ok(own)
     }
 
-    fn settings_of(&self, table: &DeTable<'_>, commands: &[&str]) -> Outcome<Vec<Setting>> {
+    fn settings_of(
+        &self,
+        cli: &Command,
+        table: &DeTable<'_>,
+        commands: &[&str],
+    ) -> Outcome<Vec<Setting>> {
         let one = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
             let key: &Spanned<std::borrow::Cow<'_, str>> = key;
-            self.setting(key.span().start, key.get_ref().as_ref(), value, commands)
+            self.setting(cli, key.span().start, key.get_ref().as_ref(), value, commands)
         };
         table.iter().map(one).collect()
     }
 
-    /// One setting, if one of these commands has it.
+    /// Reads one setting, which one of these commands must have.
     fn setting(
         &self,
+        cli: &Command,
         at: usize,
         key: &str,
         value: &Spanned<DeValue<'_>>,
         commands: &[&str],
     ) -> Outcome<Setting> {
-        let known = commands.iter().filter_map(|c| command(c)).any(|c| find(&c, key).is_some());
+        let known =
+            commands.iter().filter_map(|c| command(cli, c)).any(|c| find(&c, key).is_some());
         if !known {
             let all: Vec<String> = commands
                 .iter()
-                .filter_map(|c| command(c))
+                .filter_map(|c| command(cli, c))
                 .flat_map(|c| {
                     settings(&c).filter_map(|a| a.get_long().map(str::to_owned)).collect::<Vec<_>>()
                 })
                 .collect();
-            let like = all
+            let similar = all
                 .into_iter()
-                .max_by_key(|one| (alike(one, key), Reverse(one.len())))
-                // Most of both: "foo" is no slip of "for", nor "json" one of "join-within".
-                .filter(|one| alike(one, key) * 3 > one.len().max(key.len()) * 2);
-            let hint = like.map_or_else(String::new, |one| format!(", perhaps {one}"));
+                .max_by_key(|one| (similarity(one, key), Reverse(one.len())))
+                // Two thirds must agree: "foo" is not a misspelt "for", nor "json" a misspelt
+                // "join-within".
+                .filter(|one| similarity(one, key) * 3 > one.len().max(key.len()) * 2);
+            let hint = similar.map_or_else(String::new, |one| format!(", perhaps {one}"));
             let of =
                 commands.iter().map(|c| format!("`rumor {c}`")).collect::<Vec<_>>().join(" or ");
             return Err(self.wrong(
                 at,
                 format!(
-                    "{key:?} is no setting of {of}{hint}; `rumor config show {}` lists them",
+                    "{key:?} is not a setting of {of}{hint}; `rumor config show {}` lists them",
                     commands.first().unwrap_or(&"peer")
                 ),
             ));
@@ -149,20 +160,20 @@ impl File {
             }
             DeValue::Table(_) => Err(self.wrong(
                 value.span().start,
-                "a table is none of the commands up, peer and seed; a setting is a text, a number, true or \
-                 false, or a list of these",
+                "a table must be named up, peer or seed; a setting is a text, a number, true or false, or a \
+                 list of these",
             )),
             DeValue::String(text) => Ok(vec![text.to_string()]),
             DeValue::Boolean(is) => Ok(vec![is.to_string()]),
-            // As it stands in the file.
+            // A number as it is written in the file.
             _ => Ok(vec![self.text.get(value.span()).unwrap_or_default().to_owned()]),
         }
     }
 
-    /// The seeds, one a line as in a list of seeds.
+    /// The seeds, one per line as in a list of seeds.
     ///
     /// # Errors
-    /// There are none, or they are no list of texts.
+    /// The file names no seeds, or not as a list of texts.
     pub(crate) fn seeds(&self) -> Outcome<String> {
         let table = self.table()?;
         let found = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == SEEDS);
@@ -179,8 +190,9 @@ impl File {
     }
 }
 
-/// How many characters two words have in common, in order: enough to find a slip.
-fn alike(a: &str, b: &str) -> usize {
+/// The number of characters that two words have in common, in the same order; it finds
+/// misspellings.
+fn similarity(a: &str, b: &str) -> usize {
     let mut rest = b.chars();
     a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.any(|d| d == *c)).count()
 }

@@ -1,9 +1,10 @@
-//! Where the settings of `peer`, `seed` and `up` come from: the command line, then the environment
+//! The sources of the settings of `peer`, `seed` and `up`: the command line, then the environment
 //! (`RUMOR_…`), then a file (`--config rumor.toml`), then the defaults.
 //!
-//! What the environment and the file say becomes arguments of the command, behind those that were
-//! typed: so each setting is a flag, is checked as that flag is, and has its one description.
+//! Values from the environment and from the file become arguments of the command, unless the user
+//! typed that flag. So each setting is a flag, is checked as that flag is, and has one description.
 
+mod commands;
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,73 +14,52 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use rumormill::proto::SeedAddress;
+use rumormill::seeds_file;
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 
-use crate::args::Cli;
-use crate::exit::{Exit, Failure, Outcome};
-
+pub(crate) use commands::{COMMANDS, command, settings};
+use commands::{find, variable};
 pub(crate) use file::{File, is_settings};
 
-/// The commands that have settings.
-pub(crate) const COMMANDS: [&str; 3] = ["up", "peer", "seed"];
-/// Flags that are none: what a file may not say.
-const NO_SETTINGS: [&str; 5] = ["help", "version", "config", "json", "supervised"];
-
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// It was typed.
+    /// The user typed the flag.
     CommandLine,
-    /// This variable.
+    /// This environment variable.
     Environment(String),
-    /// This line of the file.
+    /// This line of this file.
     File(PathBuf, usize),
-    /// Nobody said anything.
+    /// No source names the setting.
     Default,
 }
 
-/// A command line with what the other layers add.
+/// A command line with the arguments that the environment and the file add.
 #[derive(Debug)]
 pub(crate) struct Layered {
     pub(crate) arguments: Vec<OsString>,
-    /// Where each added setting comes from, by the name of its flag.
+    /// The source of each added argument, by the name of its flag.
     pub(crate) origins: BTreeMap<String, Origin>,
 }
 
-/// The flags of a command that are settings.
-pub(crate) fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|a| {
-        a.get_long().is_some_and(|long| !NO_SETTINGS.contains(&long)) && !a.is_hide_set()
-    })
-}
-
-/// The variable of a flag.
-pub(crate) fn variable(long: &str) -> String {
-    format!("RUMOR_{}", long.replace('-', "_").to_uppercase())
-}
-
-/// The command of the program with this name. Its flags are complete only after `build`.
-pub(crate) fn command(name: &str) -> Option<Command> {
-    let mut cli = Cli::command();
-    cli.build();
-    cli.find_subcommand(name).cloned()
-}
-
-/// Adds what the environment and the file say.
+/// Adds the settings of the environment and of the file to a command line.
 ///
 /// # Errors
-/// The file cannot be read, is no TOML, or names something that is no setting.
+/// The file cannot be read, is not TOML, or names something that is not a setting.
 pub(crate) fn layer(
+    cli: &Command,
     typed: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Outcome<Layered> {
     let untouched = |arguments| Layered { arguments, origins: BTreeMap::new() };
-    // Lenient: what is wrong with the command line is told when it is parsed for good.
-    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(&typed);
+    // Errors are ignored here: the final parse of the command line reports them.
+    let lenient = cli.clone().ignore_errors(true).try_get_matches_from(&typed);
     let Some((name, matches)) = lenient.as_ref().ok().and_then(ArgMatches::subcommand) else {
         return Ok(untouched(typed));
     };
-    let Some(command) = COMMANDS.contains(&name).then(|| command(name)).flatten() else {
+    let Some(command) = COMMANDS.contains(&name).then(|| command(cli, name)).flatten() else {
         return Ok(untouched(typed));
     };
     let mut layers =
@@ -106,7 +86,7 @@ pub(crate) fn layer(
     let file = config.filter(|path| is_settings(path));
     if let Some(path) = &file {
         let settings = File::read(path)?;
-        for setting in settings.of(name)? {
+        for setting in settings.of(cli, name)? {
             let arg = find(&command, &setting.name);
             let Some(arg) = arg else { continue };
             for value in &setting.values {
@@ -116,16 +96,11 @@ pub(crate) fn layer(
         }
     }
     let Layers { added, origins, .. } = layers;
-    // Right behind the name of the command: what was typed stays as it is.
+    // Right after the name of the command, so that the typed arguments keep their order.
     let place = typed.iter().position(|a| a == name).map_or(typed.len(), |p| p + 1);
     let mut arguments = typed;
     arguments.splice(place..place, added);
     Ok(Layered { arguments, origins })
-}
-
-/// The setting with this name.
-pub(crate) fn find<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
-    settings(command).find(|a| a.get_long() == Some(long))
 }
 
 struct Layers<'a> {
@@ -136,8 +111,9 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Whether something was said about this flag, or by a layer above about one that excludes it, or that
-    /// it excludes. Two of one layer that exclude each other are a mistake there, and told as one.
+    /// Whether this flag has a value already, or a layer above has a value for a flag that
+    /// conflicts with it. Two conflicting flags of the same layer are a mistake of the user, which
+    /// the final parse reports.
     fn is_settled(&self, arg: &Arg, by: &Origin) -> bool {
         let typed = |arg: &Arg| {
             let source = self.matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
@@ -195,7 +171,7 @@ impl Layers<'_> {
     }
 }
 
-/// In words: `rumor.toml:7`, `the environment (RUMOR_PRESET)`.
+/// The source as text: `rumor.toml:7`, `the environment (RUMOR_PRESET)`.
 pub(crate) fn origin_text(origin: &Origin) -> String {
     match origin {
         Origin::CommandLine => "the command line".to_owned(),
@@ -205,18 +181,18 @@ pub(crate) fn origin_text(origin: &Origin) -> String {
     }
 }
 
-/// Where the values come from that a parser did not like, to be told with its error: those that it names,
-/// as far as they were not typed.
-pub(crate) fn told_by(e: &clap::Error, layered: &Layered) -> Option<String> {
-    let named = named(e);
-    let said = layered.origins.iter().filter(|(long, _)| named.contains(long.as_str()));
+/// The sources of the values that a parse error names, as text, as far as the user did not type
+/// them.
+pub(crate) fn sources_of(e: &clap::Error, layered: &Layered) -> Option<String> {
+    let named = flags_of(e);
+    let added = layered.origins.iter().filter(|(long, _)| named.contains(long.as_str()));
     let all: Vec<String> =
-        said.map(|(long, o)| format!("--{long} by {}", origin_text(o))).collect();
+        added.map(|(long, o)| format!("--{long} by {}", origin_text(o))).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// The flags that an error is about.
-fn named(e: &clap::Error) -> BTreeSet<String> {
+/// The flags that an error names.
+fn flags_of(e: &clap::Error) -> BTreeSet<String> {
     let flag = |text: &String| {
         let long = text.trim_start_matches("--").split([' ', '=']).next();
         long.unwrap_or_default().to_owned()
@@ -232,7 +208,17 @@ fn named(e: &clap::Error) -> BTreeSet<String> {
         .collect()
 }
 
-/// The settings file of a path, for what only it has.
-pub(crate) fn seeds_of(path: &Path) -> Outcome<String> {
-    File::read(path)?.seeds()
+/// Reads the seeds of the network, from a list of seeds or from a settings file.
+///
+/// # Errors
+/// The file cannot be read, or its list of seeds is malformed.
+pub(crate) fn read_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
+    if is_settings(path) {
+        let named = File::read(path)?.seeds()?;
+        return seeds_file::parse(&named).or_exit(Exit::Config).map_err(|mut f| {
+            f.error = f.error.map(|e| e.context(format!("seeds of {}", path.display())));
+            f
+        });
+    }
+    Ok(seeds_file::read(path)?)
 }

@@ -1,76 +1,51 @@
-//! What the node says: asked once a second, and its events as they happen.
+//! The state of the node, asked for once a second, and its events as they happen.
 
 use std::time::Duration;
 
 use rumormill::proto::MessageId;
-use rumormill_http::view::{
-    EventLine, FullMessage, MemberLine, MessageLine, NeighbourLine, Status,
-};
-use rumormill_http::{Client, ClientError, Item};
+use rumormill_http::view::Status;
+use rumormill_http::{Client, ClientError, StreamItem};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::model::Wish;
+use super::update::{Request, Snapshot, Update};
 
-/// How often it is asked.
+/// How often the node is asked for its state, and how soon it is asked for its events again.
 const EVERY: Duration = Duration::from_secs(1);
-/// Messages asked for.
+/// The newest messages that the node is asked for.
 const MESSAGES: usize = 200;
 
-/// Something new.
-#[derive(Debug)]
-pub(super) enum News {
-    Look(Box<Look>),
-    Event(EventLine),
-    /// So many events came faster than they could be taken.
-    Missed(u64),
-    Content(Box<FullMessage>),
-    /// The node does not answer, or not as expected.
-    Trouble(String),
-}
-
-/// The node at one moment.
-#[derive(Debug)]
-pub(super) struct Look {
-    pub(super) at: Instant,
-    pub(super) status: Status,
-    /// Of a seed there are none.
-    pub(super) neighbours: Vec<NeighbourLine>,
-    pub(super) messages: Vec<MessageLine>,
-    pub(super) members: Vec<MemberLine>,
-}
-
-async fn look(client: &Client) -> Result<Look, ClientError> {
+async fn snapshot(client: &Client) -> Result<Snapshot, ClientError> {
     let status = client.status().await?;
     let members = client.members().await?;
     let (neighbours, messages) = match status {
         Status::Peer(_) => (client.neighbours().await?, client.messages(MESSAGES).await?),
         Status::Seed(_) => (Vec::new(), Vec::new()),
     };
-    Ok(Look { at: Instant::now(), status, neighbours, messages, members })
+    Ok(Snapshot { at: Instant::now(), status, neighbours, messages, members })
 }
 
-/// Two tasks that ask; they end with it.
+/// The updates of the node, from two tasks that ask it; dropping this ends the tasks.
 #[derive(Debug)]
 pub(super) struct Feed {
-    news: mpsc::Receiver<News>,
+    updates: mpsc::Receiver<Update>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Feed {
-    pub(super) fn begin(client: Client, wishes: mpsc::Receiver<Wish>) -> Self {
-        let (sender, news) = mpsc::channel(256);
-        let looks = tokio::spawn(looks(client.clone(), wishes, sender.clone()));
-        let events = tokio::spawn(events(client, sender));
-        Feed { news, tasks: vec![looks, events] }
+    pub(super) fn start(client: Client, requests: mpsc::Receiver<Request>) -> Self {
+        let (sender, updates) = mpsc::channel(256);
+        let state = tokio::spawn(follow_state(client.clone(), requests, sender.clone()));
+        let events = tokio::spawn(follow_events(client, sender));
+        Feed { updates, tasks: vec![state, events] }
     }
 
-    /// What is new. Cancel safe.
-    pub(super) async fn next(&mut self) -> News {
-        match self.news.recv().await {
-            Some(news) => news,
-            // The tasks run for as long as this does.
+    /// The next update. Cancel safe.
+    pub(super) async fn next(&mut self) -> Update {
+        match self.updates.recv().await {
+            Some(update) => update,
+            // Both tasks have ended: no update follows.
             None => std::future::pending().await,
         }
     }
@@ -84,42 +59,47 @@ impl Drop for Feed {
     }
 }
 
-async fn looks(client: Client, mut wishes: mpsc::Receiver<Wish>, news: mpsc::Sender<News>) {
+/// Asks for the state, and answers requests in between.
+async fn follow_state(
+    client: Client,
+    mut requests: mpsc::Receiver<Request>,
+    updates: mpsc::Sender<Update>,
+) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let what = tokio::select! {
-            _ = due.tick() => look(&client).await.map(|l| News::Look(Box::new(l))),
-            Some(wish) = wishes.recv() => match wish {
-                Wish::Read(id) => read(&client, &id).await,
-                Wish::End => return,
+        let update = tokio::select! {
+            _ = due.tick() => snapshot(&client).await.map(|s| Update::Snapshot(Box::new(s))),
+            Some(request) = requests.recv() => match request {
+                Request::Content(id) => content(&client, &id).await,
+                Request::Quit => return,
             },
         };
-        let what = what.unwrap_or_else(|e| News::Trouble(e.to_string()));
-        if news.send(what).await.is_err() {
+        let update = update.unwrap_or_else(|e| Update::Failed(e.to_string()));
+        if updates.send(update).await.is_err() {
             return;
         }
     }
 }
 
-async fn read(client: &Client, id: &str) -> Result<News, ClientError> {
+async fn content(client: &Client, id: &str) -> Result<Update, ClientError> {
     let Ok(id) = id.parse::<MessageId>() else {
-        return Ok(News::Trouble(format!("{id:?} is no id of a message")));
+        return Ok(Update::Failed(format!("{id:?} is not the id of a message")));
     };
-    Ok(News::Content(Box::new(client.message(id).await?)))
+    Ok(Update::Content(Box::new(client.message(id).await?)))
 }
 
-/// Follows the events, and begins again when the node was away.
-async fn events(client: Client, news: mpsc::Sender<News>) {
+/// Follows the events, and subscribes again after the connection was lost.
+async fn follow_events(client: Client, updates: mpsc::Sender<Update>) {
     loop {
         if let Ok(mut stream) = client.events().await {
             while let Ok(Some(item)) = stream.next().await {
-                let what = match item {
-                    Item::Of(event) => News::Event(event),
-                    Item::Lagged(n) => News::Missed(n),
-                    Item::Gap(_) | Item::CaughtUp => continue,
+                let update = match item {
+                    StreamItem::Of(event) => Update::Event(event),
+                    StreamItem::Lagged(n) => Update::Missed(n),
+                    StreamItem::Gap(_) | StreamItem::CaughtUp => continue,
                 };
-                if news.send(what).await.is_err() {
+                if updates.send(update).await.is_err() {
                     return;
                 }
             }

@@ -1,4 +1,4 @@
-//! What is typed, read by a thread of its own: a read from a terminal cannot be cancelled.
+//! Keys, read by a thread of their own, because a read from a terminal cannot be cancelled.
 
 use std::io;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event};
 use tokio::sync::mpsc;
 
-/// How soon the thread notices that nobody reads any more.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How soon the thread notices that it is to end.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Keys, and changes of the terminal's size.
 #[derive(Debug)]
 pub(super) struct Keys {
     events: mpsc::Receiver<io::Result<Event>>,
-    enough: Arc<AtomicBool>,
+    is_stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keys {
-    pub(super) fn begin() -> Self {
+    pub(super) fn start() -> Self {
         let (sender, events) = mpsc::channel(64);
-        let enough = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&enough);
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&is_stopping);
         let thread = std::thread::spawn(move || {
-            while !asked.load(Ordering::Relaxed) {
-                let event = match event::poll(PATIENCE) {
+            while !stop.load(Ordering::Relaxed) {
+                let event = match event::poll(STOP_CHECK_INTERVAL) {
                     Ok(false) => continue,
                     Ok(true) => event::read(),
                     Err(e) => Err(e),
@@ -38,19 +38,20 @@ impl Keys {
                 }
             }
         });
-        Keys { events, enough, thread: Some(thread) }
+        Keys { events, is_stopping, thread: Some(thread) }
     }
 
-    /// The next one; `None` if there is no more to come. Cancel safe.
+    /// The next key or change of size; `None` after the last one. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<io::Result<Event>> {
         self.events.recv().await
     }
 }
 
 impl Drop for Keys {
-    /// Whoever reads the terminal next is to get what is typed next.
+    /// Waits for the thread, so that the next reader of the terminal gets the keys typed from now
+    /// on.
     fn drop(&mut self) {
-        self.enough.store(true, Ordering::Relaxed);
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.events.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

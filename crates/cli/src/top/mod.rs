@@ -1,45 +1,46 @@
-//! `rumor top`: a node in a terminal, as it goes on.
+//! `rumor top`: the present state of a node in a terminal.
 
 mod feed;
 mod keys;
 mod model;
 mod rates;
 mod rows;
+mod tab;
+mod update;
 mod view;
 
 use std::io::{self, IsTerminal as _};
 
 use rumormill_http::Client;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 use tokio::sync::mpsc;
-
-use crate::exit::{Exit, Failure, Outcome};
-use crate::out;
-
-pub(crate) use model::Tab;
 
 use feed::Feed;
 use keys::Keys;
-use model::{Model, Wish};
+use model::Model;
+pub(crate) use tab::Tab;
+use update::Request;
 
-/// Shows a node until the user has seen enough.
+/// Shows a node until the user quits, beginning with the page `first`.
 ///
 /// # Errors
 /// There is no terminal, or it fails.
-pub(crate) async fn run(client: Client, begin: Tab) -> Outcome<()> {
+pub(crate) async fn run(client: Client, first: Tab) -> Outcome<()> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
             "this view needs a terminal; `rumor status`, `neighbours`, `messages`, `members` and `tail` \
-             print the same, with --json if you like",
+             print the same, with --json as JSON",
         ));
     }
     let failed = |what: &str, e: io::Error| Failure::new(Exit::Failed, format!("{what}: {e}"));
     let mut screen = Screen::take().map_err(|e| failed("the terminal cannot be used", e))?;
-    show(&mut screen.0, client, begin).await.map_err(|e| failed("the terminal failed", e))
+    show(&mut screen.0, client, first).await.map_err(|e| failed("the terminal failed", e))
 }
 
-/// The terminal as a view has it, until this goes: also with an error, and when nobody waits for the
-/// view any more.
+/// The terminal in full-screen mode. Dropping it gives the terminal back, also after an error and
+/// when the view is cancelled.
 struct Screen(ratatui::DefaultTerminal);
 
 impl Screen {
@@ -59,22 +60,22 @@ impl Drop for Screen {
 async fn show(
     terminal: &mut ratatui::DefaultTerminal,
     client: Client,
-    begin: Tab,
+    first: Tab,
 ) -> io::Result<()> {
-    let mut model = Model::new(begin, out::colours());
-    let (wishes, wished) = mpsc::channel(4);
-    let mut feed = Feed::begin(client, wished);
-    let mut keys = Keys::begin();
+    let mut model = Model::new(first, out::colours());
+    let (requests, receiver) = mpsc::channel(4);
+    let mut feed = Feed::start(client, receiver);
+    let mut keys = Keys::start();
     loop {
         terminal.draw(|frame| view::draw(frame, &mut model))?;
         tokio::select! {
             key = keys.next() => match key.transpose()?.and_then(|key| model.key(key)) {
-                Some(Wish::End) => return Ok(()),
-                // The feed is busy with the last wish: it is the newest that counts.
-                Some(wish) => { let _ = wishes.try_send(wish); }
+                Some(Request::Quit) => return Ok(()),
+                // A request is dropped while the feed is busy with earlier ones.
+                Some(request) => { let _ = requests.try_send(request); }
                 None => {}
             },
-            news = feed.next() => model.learn(news),
+            update = feed.next() => model.apply(update),
         }
     }
 }

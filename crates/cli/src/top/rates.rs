@@ -1,13 +1,13 @@
-//! What happens in a second, from counters that only grow.
+//! Rates per second, from counters that only grow.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
-/// Seconds that are remembered.
-const REMEMBERED: usize = 120;
+/// Seconds of history that are kept.
+const HISTORY_SECONDS: usize = 120;
 
-/// What is counted together, and shown as one line.
+/// The lines of the view, and the counters that each of them adds up.
 const SUMS: [(&str, &[&str]); 4] = [
     ("delivered", &["messages_delivered"]),
     ("duplicates", &["messages_duplicate"]),
@@ -33,7 +33,7 @@ const SUMS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// A line of rates, oldest first.
+/// The history of one rate, oldest second first.
 #[derive(Debug)]
 pub(super) struct Rate {
     pub(super) name: &'static str,
@@ -41,7 +41,7 @@ pub(super) struct Rate {
     pub(super) seconds: VecDeque<u64>,
 }
 
-/// All of them.
+/// The rates of a node.
 #[derive(Debug)]
 pub(super) struct Rates {
     at: Option<Instant>,
@@ -54,23 +54,23 @@ impl Rates {
         Rates { at: None, all: SUMS.map(fresh).into() }
     }
 
-    pub(super) fn look(&mut self, counters: &BTreeMap<String, u64>, at: Instant) {
+    /// Takes in the counters at a moment.
+    pub(super) fn update(&mut self, counters: &BTreeMap<String, u64>, at: Instant) {
         let passed = self.at.map(|before| at.duration_since(before).as_secs_f64());
         self.at = Some(at);
         for (rate, (_, names)) in self.all.iter_mut().zip(SUMS) {
             let now = names.iter().filter_map(|n| counters.get(*n)).sum();
             let before = rate.before.replace(now);
             if let (Some(before), Some(passed)) = (before, passed.filter(|p| *p > 0.0)) {
-                // A node that was started anew counts from the beginning.
+                // A node that was restarted counts from zero.
                 #[allow(
                     clippy::cast_precision_loss,
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss
-                )]
-                // A rate to look at.
+                )] // A rate to look at.
                 let rate_now = (now.saturating_sub(before) as f64 / passed).round() as u64;
                 rate.seconds.push_back(rate_now);
-                if rate.seconds.len() > REMEMBERED {
+                if rate.seconds.len() > HISTORY_SECONDS {
                     rate.seconds.pop_front();
                 }
             }

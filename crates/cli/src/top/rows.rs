@@ -1,19 +1,18 @@
-//! The lists as lines of text.
+//! The lists of the view as lines of text.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use rumormill_http::view::{EventLine, FullMessage, MemberLine, MessageLine, NeighbourLine};
+use rumormill_terminal::{escape, utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::feed::Look;
-use super::model::Tab;
-use crate::commands::members::short;
-use crate::commands::tail::event_text;
-use crate::{escape, utc};
+use super::tab::Tab;
+use super::update::Snapshot;
+use crate::text::{event_text, short_id};
 
-/// How a line is meant.
+/// How good or bad the state is that a line shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -27,9 +26,9 @@ pub(super) enum Tone {
 pub(super) struct Row {
     pub(super) cells: Vec<String>,
     pub(super) tone: Tone,
-    /// All that is known of it.
+    /// All fields of the item, for its details.
     pub(super) detail: Vec<String>,
-    /// The id of the message that it is about, whose content may be asked for.
+    /// The id of the message that the line shows, whose content may be requested.
     pub(super) message: Option<String>,
 }
 
@@ -39,12 +38,12 @@ pub(super) struct Listing {
     /// The columns and their widths; the last one takes what is left.
     pub(super) heading: Vec<(&'static str, u16)>,
     pub(super) rows: Vec<Row>,
-    /// What stands there if there are none.
+    /// The text that replaces an empty list.
     pub(super) empty: &'static str,
 }
 
 impl Listing {
-    /// Only lines with this text somewhere.
+    /// Keeps the lines that contain a text, in upper or lower case.
     pub(super) fn keep(&mut self, filter: &str) {
         if !filter.is_empty() {
             let filter = filter.to_lowercase();
@@ -58,7 +57,7 @@ impl Listing {
     }
 }
 
-/// Numbers by their size, largest first, other text by its letters.
+/// The order of two cells: numbers by their size, largest first, other text by its letters.
 fn order(a: &str, b: &str) -> Ordering {
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -71,12 +70,16 @@ fn order(a: &str, b: &str) -> Ordering {
 }
 
 /// The list of a tab; the overview has none.
-pub(super) fn of(tab: Tab, look: Option<&Look>, events: &VecDeque<EventLine>) -> Option<Listing> {
+pub(super) fn of(
+    tab: Tab,
+    snapshot: Option<&Snapshot>,
+    events: &VecDeque<EventLine>,
+) -> Option<Listing> {
     match tab {
         Tab::Overview => None,
-        Tab::Connections => Some(connections(look.map_or(&[], |l| &l.neighbours))),
-        Tab::Messages => Some(messages(look.map_or(&[], |l| &l.messages))),
-        Tab::Members => Some(members(look.map_or(&[], |l| &l.members))),
+        Tab::Connections => Some(connections(snapshot.map_or(&[], |s| &s.neighbours))),
+        Tab::Messages => Some(messages(snapshot.map_or(&[], |s| &s.messages))),
+        Tab::Members => Some(members(snapshot.map_or(&[], |s| &s.members))),
         Tab::Events => Some(listed_events(events)),
     }
 }
@@ -111,7 +114,7 @@ fn connections(all: &[NeighbourLine]) -> Listing {
             ("SINCE", 8),
             ("HEARD", 7),
             ("MISSES", 6),
-            ("WAY", 3),
+            ("DIR", 3),
             ("ADDRESS", 15),
         ],
         rows: all.iter().map(row).collect(),
@@ -124,7 +127,7 @@ fn messages(all: &[MessageLine]) -> Listing {
     let row = |m: &MessageLine| Row {
         cells: vec![
             utc::clock(m.received_us),
-            m.name.as_deref().map_or_else(|| short(&m.publisher).to_owned(), escape::text),
+            m.name.as_deref().map_or_else(|| short_id(&m.publisher).to_owned(), escape::text),
             m.sequence.to_string(),
             m.bytes.to_string(),
             m.hops.to_string(),
@@ -139,10 +142,10 @@ fn messages(all: &[MessageLine]) -> Listing {
         heading: vec![
             ("RECEIVED", 8),
             ("PUBLISHER", 18),
-            ("NUMBER", 8),
+            ("SEQ", 8),
             ("BYTES", 7),
             ("HOPS", 4),
-            ("AGAIN", 5),
+            ("DUPLICATES", 10),
             ("TOPIC", 15),
         ],
         rows: all.iter().rev().map(row).collect(),
@@ -154,7 +157,7 @@ fn members(all: &[MemberLine]) -> Listing {
     let row = |m: &MemberLine| Row {
         cells: vec![
             m.name.as_deref().map_or_else(|| "-".to_owned(), escape::text),
-            short(&m.id).to_owned(),
+            short_id(&m.id).to_owned(),
             escape::text(&m.state),
             m.incarnation.to_string(),
             format!("{}/{}", m.degree, m.target),
@@ -171,10 +174,10 @@ fn members(all: &[MemberLine]) -> Listing {
     };
     Listing {
         heading: vec![
-            ("NAME", 20),
+            ("NAME", 18),
             ("ID", 8),
             ("STATE", 8),
-            ("LIFE", 4),
+            ("INCARNATION", 13),
             ("DEGREE", 7),
             ("ADDRESS", 21),
         ],
@@ -211,7 +214,7 @@ fn tone_of(kind: &str) -> Tone {
     }
 }
 
-/// `name: value` for all that there is, made safe to show.
+/// The name and the value of each field, escaped.
 fn fields(of: &impl Serialize) -> Vec<String> {
     let Ok(Value::Object(fields)) = serde_json::to_value(of) else { return Vec::new() };
     fields
@@ -226,7 +229,7 @@ fn fields(of: &impl Serialize) -> Vec<String> {
         .collect()
 }
 
-/// What a message says, line by line.
+/// The content of a message, line by line.
 pub(super) fn content(message: &FullMessage) -> Vec<String> {
     let payload = message.content.bytes().unwrap_or_default();
     let mut lines = vec![String::new()];

@@ -10,8 +10,9 @@ use rumormill_http::view::{
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
-use super::feed::{Look, News};
-use super::model::{Model, Tab, Wish};
+use super::model::Model;
+use super::tab::Tab;
+use super::update::{Request, Snapshot, Update};
 use super::view;
 
 fn id(c: char) -> String {
@@ -105,8 +106,8 @@ fn message(sequence: u64, topic: &str) -> MessageLine {
     }
 }
 
-fn look(delivered: u64, at: Instant) -> News {
-    News::Look(Box::new(Look {
+fn snapshot(delivered: u64, at: Instant) -> Update {
+    Update::Snapshot(Box::new(Snapshot {
         at,
         status: status(delivered),
         neighbours: vec![neighbour("bert", 2, false), neighbour("carl\u{1b}[2J", 12, true)],
@@ -117,11 +118,11 @@ fn look(delivered: u64, at: Instant) -> News {
 
 fn model(tab: Tab) -> Model {
     let mut model = Model::new(tab, true);
-    let begin = Instant::now();
-    model.learn(look(10, begin));
-    model.learn(look(30, begin + Duration::from_secs(2)));
+    let start = Instant::now();
+    model.apply(snapshot(10, start));
+    model.apply(snapshot(30, start + Duration::from_secs(2)));
     let event = json!({ "event": "neighbour_up", "name": "bert", "degree": 2 });
-    model.learn(News::Event(EventLine { at_us: 1_700_000_000_000_000, event }));
+    model.apply(Update::Event(EventLine { at_us: 1_700_000_000_000_000, event }));
     model
 }
 
@@ -131,7 +132,7 @@ fn shown(model: &mut Model) -> String {
     terminal.backend().to_string()
 }
 
-fn press(model: &mut Model, code: KeyCode) -> Option<Wish> {
+fn press(model: &mut Model, code: KeyCode) -> Option<Request> {
     model.key(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
@@ -146,21 +147,21 @@ fn has(text: &str, what: &[&str]) {
 }
 
 #[test]
-fn before_the_first_answer_it_says_what_it_waits_for() {
+fn view_without_an_answer_says_that_it_asks_the_node() {
     let mut model = Model::new(Tab::Overview, true);
     has(&shown(&mut model), &["asking the node", "q quit"]);
-    model.learn(News::Trouble("the node does not answer".into()));
+    model.apply(Update::Failed("the node does not answer".into()));
     has(&shown(&mut model), &["the node does not answer"]);
 }
 
 #[test]
-fn the_overview_of_a_peer() {
+fn overview_of_a_peer_shows_its_state() {
     let text = shown(&mut model(Tab::Overview));
     has(
         &text,
         &[
             "anna  peer aaaaaaaa  joined  4 alive  up 61.0 s",
-            "neighbours  2 (3 wanted)",
+            "neighbours  2 (target 3)",
             "registered at 2 of 3, 2 needed",
             "seed.example:7002        no link, not registered",
             "delivered 10/s, most 10",
@@ -170,9 +171,9 @@ fn the_overview_of_a_peer() {
 }
 
 #[test]
-fn the_overview_of_a_seed() {
+fn overview_of_a_seed_shows_its_state() {
     let mut model = Model::new(Tab::Overview, false);
-    model.learn(News::Look(Box::new(Look {
+    model.apply(Update::Snapshot(Box::new(Snapshot {
         at: Instant::now(),
         status: Status::Seed(SeedStatus {
             name: "seed-1".into(),
@@ -210,7 +211,7 @@ fn the_overview_of_a_seed() {
 }
 
 #[test]
-fn lists_show_what_there_is_and_let_nothing_act_on_the_terminal() {
+fn lists_show_all_items_and_escape_control_characters() {
     let mut model = model(Tab::Connections);
     let text = shown(&mut model);
     has(&text, &["NAME", "bert", "2/5", "0.4 ms", "carl\\u{1b}[2J"]);
@@ -228,7 +229,7 @@ fn lists_show_what_there_is_and_let_nothing_act_on_the_terminal() {
 }
 
 #[test]
-fn a_filter_and_an_order() {
+fn lists_are_filtered_and_sorted() {
     let mut model = model(Tab::Members);
     type_in(&mut model, "/EMIL");
     let text = shown(&mut model);
@@ -249,11 +250,11 @@ fn a_filter_and_an_order() {
 }
 
 #[test]
-fn details_and_the_content_of_a_message() {
+fn details_of_a_message_show_its_content() {
     let mut model = model(Tab::Messages);
-    let wish = press(&mut model, KeyCode::Enter);
+    let request = press(&mut model, KeyCode::Enter);
     let seven = format!("{}/1/7", id('b'));
-    assert_eq!(wish, Some(Wish::Read(seven.clone())));
+    assert_eq!(request, Some(Request::Content(seven.clone())));
     let full = FullMessage {
         id: seven,
         publisher: id('b'),
@@ -268,8 +269,8 @@ fn details_and_the_content_of_a_message() {
         content: Content::of(b"two\nlines\x1b"),
     };
     let other = FullMessage { id: "x".into(), ..full.clone() };
-    model.learn(News::Content(Box::new(full)));
-    model.learn(News::Content(Box::new(other)));
+    model.apply(Update::Content(Box::new(full)));
+    model.apply(Update::Content(Box::new(other)));
     has(&shown(&mut model), &["details", "duplicates         1", "lines\\u{1b}"]);
     // Any key closes them, and does nothing else.
     assert_eq!(press(&mut model, KeyCode::Char('q')), None);
@@ -282,21 +283,21 @@ fn details_and_the_content_of_a_message() {
 }
 
 #[test]
-fn a_pause_and_the_end() {
+fn paused_view_keeps_its_state_until_quit() {
     let mut model = model(Tab::Overview);
     press(&mut model, KeyCode::Char('p'));
-    model.learn(look(99, Instant::now() + Duration::from_secs(9)));
+    model.apply(snapshot(99, Instant::now() + Duration::from_secs(9)));
     has(&shown(&mut model), &["PAUSED", "delivered 10/s"]);
     for code in [KeyCode::Char('q'), KeyCode::Esc] {
-        assert_eq!(press(&mut model, code), Some(Wish::End));
+        assert_eq!(press(&mut model, code), Some(Request::Quit));
     }
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    model.typing = true;
-    assert_eq!(model.key(Event::Key(control_c)), Some(Wish::End));
+    model.edits_filter = true;
+    assert_eq!(model.key(Event::Key(control_c)), Some(Request::Quit));
 }
 
 #[test]
-fn it_fits_where_there_is_hardly_any_room() {
+fn view_fits_any_size_of_terminal() {
     for (width, height) in [(1, 1), (10, 3), (20, 5), (300, 100)] {
         for tab in Tab::ALL {
             let mut model = model(tab);

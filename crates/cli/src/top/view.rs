@@ -1,4 +1,4 @@
-//! The model on the screen.
+//! Drawing the model on the screen.
 
 use std::time::Duration;
 
@@ -8,15 +8,16 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Sparkline, Table, TableState, Tabs, Wrap};
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 use rumormill_units::{duration, size};
 
-use super::model::{Model, Tab};
-use super::rows::{Listing, Tone};
-use crate::commands::members::short;
-use crate::escape;
+use super::model::Model;
+use super::rows::{self, Listing, Tone};
+use super::tab::Tab;
+use crate::text::short_id;
 
-/// Draws everything.
+/// Draws the whole view.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let [title, tabs, body, foot] = Layout::vertical([
         Constraint::Length(1),
@@ -28,7 +29,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let paint = Paint(model.colours);
     frame.render_widget(head(model, paint), title);
     let titles = Tab::ALL.map(Tab::title);
-    let shown = Tabs::new(titles).select(model.tab.place()).divider(" ").padding(" ", " ");
+    let shown = Tabs::new(titles).select(model.tab.index()).divider(" ").padding(" ", " ");
     frame.render_widget(shown.highlight_style(Style::new().add_modifier(Modifier::REVERSED)), tabs);
     match model.listing() {
         Some(listing) => list(frame, body, model, listing, paint),
@@ -40,7 +41,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     }
 }
 
-/// Colours, or none: then bold and reverse have to do.
+/// The styles of the view; without colours, bold and reverse text replace them.
 #[derive(Debug, Clone, Copy)]
 struct Paint(bool);
 
@@ -61,9 +62,9 @@ impl Paint {
 }
 
 fn head(model: &Model, paint: Paint) -> Line<'static> {
-    let Some(look) = &model.look else { return Line::raw("rumor: asking the node…") };
+    let Some(snapshot) = &model.snapshot else { return Line::raw("rumor: asking the node…") };
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let (name, id, state, tone, alive, uptime) = match &look.status {
+    let (name, id, state, tone, alive, uptime) = match &snapshot.status {
         Status::Peer(s) => {
             let tone = if s.state == "joined" { Tone::Good } else { Tone::Odd };
             (&s.name, &s.id, s.state.clone(), tone, s.alive, s.uptime_s)
@@ -74,17 +75,17 @@ fn head(model: &Model, paint: Paint) -> Line<'static> {
             (&s.name, &s.id, state.to_owned(), tone, s.alive, s.uptime_s)
         }
     };
-    let role = match look.status {
+    let role = match snapshot.status {
         Status::Peer(_) => "peer",
         Status::Seed(_) => "seed",
     };
     let mut spans = vec![
         Span::styled(escape::text(name), bold),
-        Span::raw(format!("  {role} {}  ", short(id))),
+        Span::raw(format!("  {role} {}  ", short_id(id))),
         Span::styled(escape::text(&state), paint.tone(tone)),
         Span::raw(format!("  {alive} alive  up {}", duration::show(seconds(uptime)))),
     ];
-    if model.paused {
+    if model.is_paused {
         spans.push(Span::styled("  PAUSED", Style::new().add_modifier(Modifier::REVERSED)));
     }
     Line::from(spans)
@@ -95,11 +96,11 @@ fn seconds(s: f64) -> Duration {
 }
 
 fn keys(model: &Model, paint: Paint) -> Line<'static> {
-    if let Some(trouble) = &model.trouble {
-        return Line::styled(escape::text(trouble), paint.tone(Tone::Bad));
+    if let Some(problem) = &model.problem {
+        return Line::styled(escape::text(problem), paint.tone(Tone::Bad));
     }
-    if model.typing {
-        let typed = escape::text(&model.place().filter);
+    if model.edits_filter {
+        let typed = escape::text(&model.list().filter);
         return Line::raw(format!("filter: {typed}▏  Enter keeps it, Esc clears it"));
     }
     let text = match model.tab {
@@ -110,7 +111,7 @@ fn keys(model: &Model, paint: Paint) -> Line<'static> {
 }
 
 fn list(frame: &mut Frame<'_>, area: Rect, model: &mut Model, listing: Listing, paint: Paint) {
-    let sort = model.place().sort;
+    let sort = model.list().sort;
     let columns = listing.heading.len();
     let heading = listing.heading.iter().enumerate().map(|(n, (name, _))| {
         if sort == Some(n) { format!("{name}▾") } else { (*name).to_owned() }
@@ -120,7 +121,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, model: &mut Model, listing: Listing, 
         if n + 1 == columns { Constraint::Fill(1) } else { Constraint::Length(*width) }
     });
     let widths: Vec<Constraint> = widths.collect();
-    let filter = model.place().filter.clone();
+    let filter = model.list().filter.clone();
     if listing.rows.is_empty() {
         let text = if filter.is_empty() {
             listing.empty.to_owned()
@@ -136,15 +137,15 @@ fn list(frame: &mut Frame<'_>, area: Rect, model: &mut Model, listing: Listing, 
         .header(heading)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let place = &mut model.places[model.tab.place()];
-    place.line = place.line.min(all - 1);
-    let mut state = TableState::default().with_selected(Some(place.line));
-    frame.render_stateful_widget(table, area, &mut state);
+    let state = &mut model.lists[model.tab.index()];
+    state.line = state.line.min(all - 1);
+    let mut selected = TableState::default().with_selected(Some(state.line));
+    frame.render_stateful_widget(table, area, &mut selected);
 }
 
 fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
-    let Some(look) = &model.look else { return };
-    let lines = match &look.status {
+    let Some(snapshot) = &model.snapshot else { return };
+    let lines = match &snapshot.status {
         Status::Peer(s) => peer(s, paint),
         Status::Seed(s) => seed(s, paint),
     };
@@ -154,7 +155,7 @@ fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
             .areas(area);
     frame.render_widget(Paragraph::new(lines), above);
     rates(frame, middle, model);
-    let latest: Vec<Line<'_>> = super::rows::of(Tab::Events, None, &model.events)
+    let latest: Vec<Line<'_>> = rows::of(Tab::Events, None, &model.events)
         .map(|l| l.rows)
         .unwrap_or_default()
         .into_iter()
@@ -163,7 +164,7 @@ fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     frame.render_widget(Paragraph::new(latest), below);
 }
 
-/// Two beside each other, so that four fit.
+/// Draws the rates, two in a row, so that four fit.
 fn rates(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let rows = Layout::vertical([Constraint::Length(4), Constraint::Length(4)]).split(area);
     for (row, pair) in rows.iter().zip(model.rates.all.chunks(2)) {
@@ -189,11 +190,11 @@ fn rates(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::raw(format!(
-            "neighbours  {} ({} wanted)      members  {} alive, {} say the seeds",
+            "neighbours  {} (target {})      members  {} alive, {} say the seeds",
             s.degree, s.target, s.alive, s.network_size
         )),
         Line::raw(format!(
-            "messages    {} published, {} held ({})      life {}",
+            "messages    {} published, {} held ({})      incarnation {}",
             s.published,
             s.held_messages,
             size::show(s.held_bytes),
@@ -236,7 +237,7 @@ fn seed_line(s: &SeedLine, yes: &str, no: &str, paint: Paint) -> Line<'static> {
     Line::styled(text, paint.tone(tone))
 }
 
-/// Over everything else.
+/// Draws the details over the rest of the view.
 fn detail(frame: &mut Frame<'_>, lines: &[String]) {
     let all = frame.area();
     let area = Rect {

@@ -1,135 +1,62 @@
-//! The nodes of a run: in this process, or each in one of its own.
+//! The interface between a run and its nodes, in this process or in others.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use futures_util::future::BoxFuture;
+use rumormill::proto::MessageId;
+use rumormill_terminal::usage::Usage;
 
-use super::inside::Inside;
-use super::outside::Outside;
-use super::plan::Fault;
-use super::seen::{Facts, Members, Sight};
-use crate::hello::TOPIC;
-use crate::usage::Usage;
-use crate::utc;
+use super::members::Members;
+use super::node_report::NodeReport;
+use super::options::Fault;
 
-/// Sights that wait to be looked at. What observes a node waits when it is full; the library
-/// counts what is missed meanwhile, and the run tells it.
-pub(crate) const SIGHTS: usize = 65_536;
+/// Most events that wait for the run. The observer of a node waits while the queue is full; the
+/// library counts the events that are lost meanwhile, and the run reports that number.
+pub(crate) const EVENT_QUEUE: usize = 65_536;
 
-/// The nodes.
-#[derive(Debug, Clone)]
-pub(crate) enum Fleet {
-    /// In this process.
-    Inside(Arc<Inside>),
-    /// Each in one of its own.
-    Outside(Arc<Outside>),
-}
+/// The nodes of a run: in this process, or each in a process of its own. Nodes are given by their
+/// number in [`Members`]. An error is a message for the summary of the run.
+pub(crate) trait Fleet: Debug + Send + Sync {
+    /// All nodes that there are now.
+    fn members(&self) -> &Members;
 
-impl Fleet {
-    /// All nodes there are now.
-    pub(crate) fn members(&self) -> &Members {
-        match self {
-            Fleet::Inside(f) => f.members(),
-            Fleet::Outside(f) => f.members(),
-        }
-    }
+    /// The address of the page that shows the run; `None` if there is no page.
+    fn page(&self) -> Option<String>;
 
-    /// Has a peer publish; what comes of it is sent as a sight.
-    pub(crate) fn publish(&self, peer: usize, content: Arc<str>, sights: mpsc::Sender<Sight>) {
-        let fleet = self.clone();
-        tokio::spawn(async move {
-            let at_us = utc::now_us();
-            let result = match &fleet {
-                Fleet::Inside(f) => f.publish(peer, TOPIC, &content).await,
-                Fleet::Outside(f) => f.publish(peer, TOPIC, &content).await,
-            };
-            let _ = sights.send(Sight::Published { peer, at_us, result }).await;
-        });
-    }
+    /// Publishes a message at a peer.
+    fn publish(
+        &self,
+        peer: usize,
+        topic: &'static str,
+        content: Arc<str>,
+    ) -> BoxFuture<'_, Result<MessageId, String>>;
 
-    /// Strikes a peer down.
-    pub(crate) fn strike(&self, peer: usize, fault: Fault) -> Result<(), String> {
-        match self {
-            Fleet::Inside(f) => {
-                f.strike(peer, fault);
-                Ok(())
-            }
-            Fleet::Outside(f) => f.strike(peer, fault),
-        }
-    }
+    /// Kills or stops a node.
+    fn inject_fault(&self, node: usize, fault: Fault) -> Result<(), String>;
 
-    /// Lets a stopped node go on.
-    pub(crate) fn thaw(&self, node: usize) {
-        if let Fleet::Inside(f) = self {
-            f.thaw(node);
-        }
-    }
+    /// Lets a stopped node run again.
+    fn resume(&self, node: usize) -> Result<(), String>;
 
-    /// Starts a further peer; what comes of it is sent as a sight.
-    pub(crate) fn add(&self, sights: mpsc::Sender<Sight>) {
-        let fleet = self.clone();
-        tokio::spawn(async move {
-            let result = match &fleet {
-                Fleet::Inside(f) => f.add(&sights).await,
-                // Nobody can wish for it: there is no page.
-                Fleet::Outside(_) => return,
-            };
-            let _ = sights.send(Sight::Added(result)).await;
-        });
-    }
+    /// Starts a further peer, and gives its number.
+    fn add_peer(&self) -> BoxFuture<'_, Result<usize, String>>;
 
-    /// Cuts the peers in two halves, or makes them one network again.
-    pub(crate) fn cut(&self, cut: bool) {
-        if let Fleet::Inside(f) = self {
-            f.cut(cut);
-        }
-    }
+    /// Partitions the peers into two halves, or (`false`) ends the partition.
+    fn set_partition(&self, on: bool) -> Result<(), String>;
 
-    /// The address of the page that shows the run.
-    pub(crate) fn page(&self) -> Option<String> {
-        match self {
-            Fleet::Inside(f) => f.page(),
-            Fleet::Outside(_) => None,
-        }
-    }
+    /// Releases what this process holds for a node that has ended.
+    fn release_ended(&self, node: usize);
 
-    /// A node has ended.
-    pub(crate) fn ended(&self, node: usize) {
-        // A process takes its control file with it.
-        if let Fleet::Inside(f) = self {
-            f.ended(node);
-        }
-    }
+    /// Asks a peer for its state.
+    fn peer_report(&self, peer: usize) -> BoxFuture<'_, Result<NodeReport, String>>;
 
-    /// Asks a peer how it is.
-    pub(crate) async fn peer_facts(&self, peer: usize) -> Result<Facts, String> {
-        match self {
-            Fleet::Inside(f) => f.peer_facts(peer).await,
-            Fleet::Outside(f) => f.peer_facts(peer).await,
-        }
-    }
+    /// Asks a seed, given by its number among the seeds, for its state.
+    fn seed_report(&self, seed: usize) -> BoxFuture<'_, Result<NodeReport, String>>;
 
-    /// Asks a seed for its counters.
-    pub(crate) async fn seed_facts(&self, seed: usize) -> Result<Facts, String> {
-        match self {
-            Fleet::Inside(f) => f.seed_facts(seed).await,
-            Fleet::Outside(f) => f.seed_facts(seed).await,
-        }
-    }
-
-    /// What all processes of the run have used.
-    pub(crate) fn usage(&self) -> Option<Usage> {
-        match self {
-            Fleet::Inside(_) => Usage::own(),
-            Fleet::Outside(f) => f.usage(),
-        }
-    }
+    /// The resources that all processes of the run have used; `None` if the system does not report
+    /// them.
+    fn usage(&self) -> Option<Usage>;
 
     /// Ends all nodes.
-    pub(crate) async fn end(&self) {
-        match self {
-            Fleet::Inside(f) => f.end().await,
-            Fleet::Outside(f) => f.end().await,
-        }
-    }
+    fn end(&self) -> BoxFuture<'_, ()>;
 }

@@ -1,79 +1,77 @@
-//! `rumor up`: a whole network on one machine, watched from its start to its summary.
+//! `rumor up`: a whole network on one machine, from its start to the summary of the run.
 
-mod casualties;
-mod director;
+mod deliveries;
+mod event;
+mod fault_log;
 mod fleet;
-mod inside;
-mod ledger;
+mod in_process;
+mod members;
 mod names;
-mod outside;
-mod overlay;
+mod node_report;
+mod options;
 mod plan;
 mod progress;
 mod run;
-mod seen;
+mod subprocess;
 mod summary;
+mod web_control;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rumormill::proto::SeedAddress;
+use rumormill_launch::args::NetworkArgs;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::signals::StopSignals;
 use tokio::sync::mpsc;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, HttpArgs, NetworkArgs};
-use crate::log::{Console, LogArgs, Logs};
-use crate::out::{self, Paint};
-use crate::signals::Stops;
-use fleet::{Fleet, SIGHTS};
-use inside::Inside;
-pub(crate) use inside::{SYSTEM_CHOOSES, start_seeds};
-use names::Names;
-use outside::Outside;
-pub(crate) use overlay::Overlay;
+use crate::log::{Console, Limits, LogArgs, Logs};
+use crate::settings;
+use fleet::{EVENT_QUEUE, Fleet};
+use in_process::InProcess;
+use names::NodeNames;
+pub(crate) use options::{ControlOptions, FaultSpec, Options, RunLength};
 use plan::Plan;
-pub(crate) use plan::{Length, Volley, Wishes};
 use run::Run;
+use subprocess::Subprocesses;
 
-/// Where a run is found, and looked at.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) http: HttpArgs,
-    pub(crate) run_dir: Option<PathBuf>,
-}
+/// Seeds of a run unless the user names a number or a file.
+const DEFAULT_SEEDS: usize = 3;
 
-/// Runs a network as wished, and says how it went.
+/// Runs a network, and prints how it went.
 pub(crate) async fn run(
-    wishes: Wishes,
+    options: Options,
     network: &NetworkArgs,
-    place: &Place,
+    control: &ControlOptions,
     log: &LogArgs,
     json: bool,
 ) -> Outcome {
-    let run_dir = place.run_dir.as_deref();
-    let plan = Plan::new(&wishes, network.common.preset)?;
-    let configured = wishes.config.as_deref().map(configured_seeds).transpose()?;
-    let seeds = configured.as_ref().map_or(wishes.seeds.unwrap_or(3), Vec::len);
-    warn_of_few_files(&wishes, seeds);
-    let stops = Stops::catch()?;
-    let names = Names::new(wishes.peers, seeds);
-    let (sender, sights) = mpsc::channel(SIGHTS);
-    let logs = if wishes.processes {
-        // The children write their own.
+    let run_dir = control.run_dir.as_deref();
+    let plan = Plan::new(&options, network.common.preset)?;
+    let configured = options.config.as_deref().map(configured_seeds).transpose()?;
+    let seeds = configured.as_ref().map_or(options.seeds.unwrap_or(DEFAULT_SEEDS), Vec::len);
+    warn_of_few_files(&options, seeds);
+    let stops = StopSignals::catch()?;
+    let names = NodeNames::new(options.peers, seeds);
+    let (sender, events) = mpsc::channel(EVENT_QUEUE);
+    let logs = if options.processes {
+        // Each child writes its own logs.
         None
     } else {
-        Some(Logs::start(log, Console::Program, crate::log::Limits::MANY)?)
+        Some(Logs::start(log, Console::Program, Limits::MANY)?)
     };
-    let run = Run::begin(plan, seeds, wishes.processes, network.common.preset)?;
-    let fleet = match &logs {
-        Some(logs) => Fleet::Inside(Arc::new(
-            Inside::start(&names, configured.as_deref(), network, place, logs, &sender).await?,
-        )),
-        None => Fleet::Outside(Arc::new(
-            Outside::start(&names, configured.as_deref(), network, run_dir, log, &sender).await?,
-        )),
+    let run = Run::begin(plan, seeds, options.processes, network.common.preset)?;
+    let configured = configured.as_deref();
+    let fleet: Arc<dyn Fleet> = match &logs {
+        Some(logs) => {
+            Arc::new(InProcess::start(&names, configured, network, control, logs, &sender).await?)
+        }
+        None => {
+            Arc::new(Subprocesses::start(&names, configured, network, run_dir, log, &sender).await?)
+        }
     };
-    let summary = run.watch(fleet.clone(), sender, sights, stops).await;
+    let summary = run.watch(Arc::clone(&fleet), sender, events, stops).await;
     fleet.end().await;
     if let Some(logs) = &logs {
         logs.flush();
@@ -91,10 +89,10 @@ pub(crate) async fn run(
     })
 }
 
-/// The seeds of a file. A pin would need the identity it means, and every node of a run has a new
-/// one.
+/// The seeds of a file. None of them may be pinned: every node of a run has a new identity, and a
+/// pin names an old one.
 fn configured_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
-    let seeds = launch::seeds(path)?;
+    let seeds = settings::read_seeds(path)?;
     if let Some(pinned) = seeds.iter().find(|s| s.pin.is_some()) {
         let message = format!(
             "{} pins {} to an id, but the seeds of `rumor up` get new ids each time; remove the \
@@ -107,14 +105,14 @@ fn configured_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
     Ok(seeds)
 }
 
-/// In one process every link has both of its ends here.
-fn warn_of_few_files(wishes: &Wishes, seeds: usize) {
-    if wishes.processes {
+/// Warns if a run in one process, which holds both ends of every link, may open too few files.
+fn warn_of_few_files(options: &Options, seeds: usize) {
+    if options.processes {
         return;
     }
     // Two ends of 4 links and of 3 registrations each, a listener, and two logs.
-    let needed = 64 + 20 * wishes.peers as u64 + 3 * seeds as u64;
-    if let Some(limit) = wishes.open_files.filter(|limit| *limit < needed) {
+    let needed = 64 + 20 * options.peers as u64 + 3 * seeds as u64;
+    if let Some(limit) = options.open_files.filter(|limit| *limit < needed) {
         out::say(format!(
             "rumor: about {needed} files will be open, but only {limit} may be; raise the limit \
              (ulimit -Hn), or use --processes"

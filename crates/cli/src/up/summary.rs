@@ -1,18 +1,18 @@
-//! How a run went: one struct, shown as JSON or as text.
+//! The summary of a run: one struct, printed as JSON or as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use rumormill_analysis::Fit;
-use serde::Serialize;
-
-use super::casualties::Death;
-use super::ledger::Delays;
-use super::plan::Fault;
-use crate::out::Paint;
+use rumormill_terminal::out::Paint;
 use rumormill_units::count::counted;
 use rumormill_units::duration;
+use serde::Serialize;
+
+use super::deliveries::Delays;
+use super::fault_log::Death;
+use super::options::Fault;
 
 /// The summary of a run. With `--json` it is printed as one object with these fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,14 +41,14 @@ pub(crate) struct Summary {
     pub(crate) components: usize,
     /// Degrees of the living at the end, ascending.
     pub(crate) degrees: Vec<usize>,
-    /// The power laws fitted to them; none for fewer than 50 peers, which say little of a law.
+    /// The power laws fitted to them; absent for fewer than 50 peers, which are too few for a fit.
     pub(crate) degrees_fit: Option<Fit>,
     /// Messages published.
     pub(crate) published: u64,
-    /// Pairs of a message and a peer that should have it: all that lived from then to the end,
-    /// the publisher excepted.
+    /// Pairs of a message and a peer at which it is expected: each that lived from the publishing
+    /// to the end, except the publisher.
     pub(crate) deliveries_expected: u64,
-    /// Those of them that came.
+    /// Those of them that were made.
     pub(crate) deliveries: u64,
     /// Their share; 1 if none was expected.
     pub(crate) delivered_fraction: f64,
@@ -58,44 +58,44 @@ pub(crate) struct Summary {
     pub(crate) duplicates_received: u64,
     /// Delay from publishing to delivery, over all deliveries.
     pub(crate) latency_ms: Delays,
-    /// Delay from publishing to the last delivery, over all messages that everybody has.
+    /// Delay from publishing to the last delivery, over all messages that every living peer has.
     pub(crate) last_delivery_ms: Delays,
-    /// What became of the victims.
+    /// The victims, and how the network detected their faults.
     pub(crate) deaths: Vec<Death>,
-    /// Peers that were removed though nobody struck them.
+    /// Peers that were removed without a fault.
     pub(crate) false_deaths: usize,
-    /// Peers that were reported though nobody struck them, and lived on.
+    /// Peers that were reported without a fault, and lived on.
     pub(crate) false_reports: usize,
     /// Requests, registrations, frames and reports that nodes refused, all nodes together. A full
     /// peer refusing a further neighbour is the overlay at work.
     pub(crate) refused: u64,
     /// Frames that did not fit into a queue, all nodes together.
     pub(crate) dropped: u64,
-    /// How many things went wrong.
+    /// Number of errors.
     pub(crate) errors: usize,
-    /// What went wrong; the first hundred.
+    /// The first hundred errors.
     pub(crate) error_list: Vec<String>,
-    /// Resident memory of all processes at the end, in KiB, if the system tells.
+    /// Resident memory of all processes at the end, in KiB, if the system reports it.
     pub(crate) rss_kib: Option<u64>,
-    /// The same, per node.
+    /// That memory per node.
     pub(crate) rss_kib_per_node: Option<u64>,
-    /// Processor time of all processes, in seconds, if the system tells.
+    /// Processor time of all processes, in seconds, if the system reports it.
     pub(crate) cpu_seconds: Option<f64>,
     /// Share of one core that a node used on average, in percent.
     pub(crate) cpu_percent_per_node: Option<f64>,
     /// Sums of the counters of all living nodes, by name.
     pub(crate) counters: BTreeMap<String, u64>,
-    /// Whether it was ended early.
+    /// Whether the user ended the run early.
     pub(crate) interrupted: bool,
 }
 
 impl Summary {
-    /// Whether everything is as it should be.
+    /// Whether there is no error, no false death and no missing delivery.
     pub(crate) fn is_good(&self) -> bool {
         self.errors == 0 && self.false_deaths == 0 && self.deliveries == self.deliveries_expected
     }
 
-    /// For people.
+    /// The summary as text.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let mut t = String::new();
         let place = if self.processes { "a process each" } else { "one process" };
@@ -121,7 +121,7 @@ impl Summary {
             counted(self.seeds, "seed"),
             self.seed_quorum
         );
-        self.overlay_and_messages(&mut t);
+        self.write_overlay_and_messages(&mut t);
         for death in &self.deaths {
             let _ = writeln!(t, "  {}", death_line(death, paint));
         }
@@ -135,11 +135,11 @@ impl Summary {
                 rss / 1024
             );
         }
-        self.verdict(&mut t, paint);
+        self.write_verdict(&mut t, paint);
         t
     }
 
-    fn overlay_and_messages(&self, t: &mut String) {
+    fn write_overlay_and_messages(&self, t: &mut String) {
         let low = self.degrees.first().copied().unwrap_or(0);
         let high = self.degrees.last().copied().unwrap_or(0);
         let components = match self.components {
@@ -161,7 +161,7 @@ impl Summary {
         }
         let _ = writeln!(
             t,
-            "  messages    {} published, {} of {} deliveries, {} duplicates on the way",
+            "  messages    {} published, {} of {} deliveries, {} duplicates received",
             self.published, self.deliveries, self.deliveries_expected, self.duplicates_received
         );
         let (one, all) = (self.latency_ms, self.last_delivery_ms);
@@ -177,7 +177,7 @@ impl Summary {
         );
     }
 
-    fn verdict(&self, t: &mut String, paint: Paint) {
+    fn write_verdict(&self, t: &mut String, paint: Paint) {
         for error in &self.error_list {
             let _ = writeln!(t, "  {} {error}", paint.red("error"));
         }
@@ -188,9 +188,9 @@ impl Summary {
         let verdict = if self.interrupted {
             paint.yellow("interrupted")
         } else if self.is_good() {
-            paint.green("everything arrived, and nobody was taken for dead who lived")
+            paint.green("all messages arrived, and no living peer was declared dead")
         } else {
-            paint.red("something is wrong; the logs of the nodes concerned say more")
+            paint.red("the run has errors; the logs of the nodes concerned have the details")
         };
         let _ = writeln!(t, "{verdict}");
     }
@@ -208,7 +208,7 @@ fn death_line(d: &Death, paint: Paint) -> String {
     let witnesses = if d.witnesses.is_empty() {
         String::new()
     } else {
-        format!(" on the word of {}", d.witnesses.join(", "))
+        format!("; witnesses: {}", d.witnesses.join(", "))
     };
     format!(
         "death       {} {how} at {:.1} s, {}, {}{witnesses}",

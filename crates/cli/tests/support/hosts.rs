@@ -15,8 +15,8 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Makes hosts with the addresses `network`.1 and so on. `None` where they cannot be made, or where a
-    /// program that the test runs on them (such as `["nft", "list", "tables"]`) fails.
+    /// Makes hosts with the addresses `network`.1 and so on. `None` where they cannot be made, or
+    /// where a program that the test runs on them (such as `["nft", "list", "tables"]`) fails.
     pub(crate) fn new(network: &'static str, count: usize, needed: &[&[&str]]) -> Option<Self> {
         // One test process can have several sets of hosts.
         let dir = tempfile::tempdir().unwrap();

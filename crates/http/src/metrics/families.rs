@@ -1,4 +1,4 @@
-//! Which counters make which metric: the one table behind `/metrics` and its documentation.
+//! The counters of each metric: the table behind `/metrics` and its documentation.
 
 /// A metric, and the counters that it shows.
 #[derive(Debug)]
@@ -6,19 +6,19 @@ pub(super) struct Family {
     /// Without the prefix, and without `_total`.
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) of: Of,
+    pub(super) source: Source,
 }
 
-/// One counter, or several that a label tells apart.
+/// One counter, or several that are distinguished by a label.
 #[derive(Debug)]
-pub(super) enum Of {
+pub(super) enum Source {
     One(&'static str),
     Each(&'static str, &'static [(&'static str, &'static str)]),
 }
 
-use Of::{Each, One};
+use Source::{Each, One};
 
-impl Of {
+impl Source {
     /// The values of the label (nothing if there is none) and the counters.
     pub(super) fn counters(&self) -> impl Iterator<Item = (Option<&'static str>, &'static str)> {
         let (one, each) = match self {
@@ -36,8 +36,8 @@ impl Of {
     }
 }
 
-const fn family(name: &'static str, help: &'static str, of: Of) -> Family {
-    Family { name, help, of }
+const fn family(name: &'static str, help: &'static str, source: Source) -> Family {
+    Family { name, help, source }
 }
 
 /// All counters.
@@ -47,17 +47,17 @@ pub(super) const FAMILIES: &[Family] = &[
     family("messages_delivered", "Messages handed to subscribers", One("messages_delivered")),
     family(
         "messages_received",
-        "Messages that came from others for the first time",
+        "Messages received from others for the first time",
         One("messages_received"),
     ),
     family(
         "messages_duplicate",
-        "Messages that came again, and were not delivered again",
+        "Messages received again, and not delivered again",
         One("messages_duplicate"),
     ),
     family(
         "messages_missed",
-        "Messages that subscribers were told they will not get",
+        "Messages that were reported to subscribers as missing",
         One("messages_missed"),
     ),
     family("gaps", "Ranges of messages given up", One("gaps")),
@@ -116,7 +116,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "exits_incomplete",
-        "What an exit did not wait for any longer: streams of others that no neighbour had confirmed, goodbyes \
+        "Parts of an exit that were given up: streams of others that no neighbour had confirmed, Leave frames \
          that neighbours had not read, exits that no majority of the seeds had acknowledged",
         Each(
             "what",
@@ -127,16 +127,20 @@ pub(super) const FAMILIES: &[Family] = &[
             ],
         ),
     ),
-    family("censuses", "Questions of publishers who holds their messages", One("censuses")),
+    family(
+        "censuses",
+        "Requests of publishers for the peers that hold their messages",
+        One("censuses"),
+    ),
     family(
         "publishing_stalled",
-        "Times that no acknowledgement came of what was on its way: for 1.25 s where that was half of the window, for 10 s otherwise",
+        "Times that no acknowledgement of messages in flight came: for 1.25 s if half of the window was in flight, for 10 s otherwise",
         One("publishing_stalled"),
     ),
     family("congestions", "Times that a queue towards a neighbour was full", One("congestions")),
     family(
         "subscriber_missed_events",
-        "Events that subscribers of this process were too slow for",
+        "Events that subscribers of this process missed, because they were too slow",
         One("subscriber_missed_events"),
     ),
     // Membership and liveness.
@@ -149,7 +153,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "death_reports_forgotten",
-        "Own reports of deaths given up, because more than can be open at once had no verdict",
+        "Reports of this peer that were given up, because too many were open without a verdict",
         One("reports_forgotten"),
     ),
     family("death_testimonies", "Testimonies of appointed witnesses", One("testimonies")),
@@ -169,7 +173,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "streams_moved",
-        "Times that a number in use was found at the start, and another one taken",
+        "Times that a number in use was found at the start, and another one was chosen",
         One("streams_moved"),
     ),
     family(
@@ -179,19 +183,19 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "accusations_refuted",
-        "Accused peers that this seed heard from",
+        "Accused peers that answered this seed",
         One("accusations_refuted"),
     ),
     family("probes_failed", "Accused peers that did not answer this seed", One("probes_failed")),
     family("cases_expired", "Accusations that came to nothing", One("cases_expired")),
     family(
         "cases_repeated",
-        "Accusations that are looked into again because there is no verdict",
+        "Cases that were examined again, because they had no verdict",
         One("cases_repeated"),
     ),
     family(
         "registrants_lost",
-        "Registered peers that this seed lost without a goodbye, and probed",
+        "Registered peers whose link ended without a Leave, and that this seed probed",
         One("registrants_lost"),
     ),
     family(
@@ -211,7 +215,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "late_wakeups",
-        "Times that this process was stopped or starved for over 50 ms",
+        "Times that this process was stopped or delayed for over 50 ms",
         One("late_wakeups"),
     ),
     family(
@@ -241,12 +245,12 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "seed_moves",
-        "Seeds whose name led elsewhere, and that were dialled there",
+        "Seeds whose name resolved to another address, and that were dialled there",
         One("seed_moves"),
     ),
     family(
         "seed_moves_failed",
-        "Seeds whose name led elsewhere, where nothing answered: the old link stayed",
+        "Seeds whose name resolved to another address, where nothing answered: the old link stayed",
         One("seed_moves_failed"),
     ),
     family("seeds_silent", "Links to seeds closed for silence", One("seeds_silent")),
@@ -258,7 +262,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "members_forgotten",
-        "Members forgotten because there was room for no more",
+        "Members evicted because the table was full",
         One("members_forgotten"),
     ),
     family(
@@ -279,7 +283,7 @@ pub(super) const FAMILIES: &[Family] = &[
     // Overlay.
     family(
         "neighbours_given_up",
-        "Neighbours given up because the degree was above its target",
+        "Neighbours given up because the degree was above the target",
         Each("how", &[("agreed", "edges_given_up"), ("shed", "edges_shed")]),
     ),
     family(
@@ -289,10 +293,10 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     // Links.
     family("dials", "Connections begun", One("dials")),
-    family("dials_failed", "Connections begun in vain", One("dials_failed")),
+    family("dials_failed", "Connections that could not be made", One("dials_failed")),
     family(
         "dial_errors",
-        "Connections begun in vain, by the reason that was found",
+        "Connections that could not be made, by reason",
         Each(
             "reason",
             &[
@@ -306,11 +310,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ],
         ),
     ),
-    family(
-        "connections_accepted",
-        "Connections taken from the kernel",
-        One("connections_accepted"),
-    ),
+    family("connections_accepted", "Connections accepted", One("connections_accepted")),
     family(
         "connections_refused",
         "Connections closed at once",
@@ -325,12 +325,12 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "handshakes",
-        "Handshakes of connections that came in",
+        "Handshakes of accepted connections",
         Each("outcome", &[("completed", "handshakes_completed"), ("failed", "handshakes_failed")]),
     ),
     family(
         "handshakes_timed_out",
-        "Of those that failed: not done in time",
+        "Handshakes that failed because they took too long",
         One("handshakes_timed_out"),
     ),
     family("links_opened", "Links that came up, in both directions", One("links_opened")),
@@ -400,10 +400,10 @@ pub(super) const FAMILIES: &[Family] = &[
         "Bytes on sockets, with what TLS adds",
         Each("direction", &[("in", "socket_bytes_in"), ("out", "socket_bytes_out")]),
     ),
-    // What is not done.
+    // Drops and refusals.
     family(
         "dropped",
-        "Frames and changes that were not sent or stored; messages among them come later",
+        "Frames and changes that were not sent or stored; messages among them arrive later",
         Each(
             "what",
             &[
@@ -419,7 +419,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "frames_rejected",
-        "Frames that were not taken; for the first five the link was closed",
+        "Frames that were rejected; for the first five reasons the link was closed",
         Each(
             "reason",
             &[
@@ -475,7 +475,7 @@ pub(super) const FAMILIES: &[Family] = &[
     family("store_failures", "Attempts to make changes durable that failed", One("store_failures")),
     family(
         "store_outages",
-        "Times that the store began to fail, and that it took changes again",
+        "Times that the store began to fail, and that it worked again",
         Each("what", &[("begun", "store_outages"), ("ended", "store_recoveries")]),
     ),
     family("store_corrupt", "Stored values that could not be read", One("store_corrupt")),

@@ -1,9 +1,9 @@
-//! What a node is like now.
+//! The gauges: values of the present state of a node.
 
 use prometheus_client::registry::Unit;
 use rumormill::proto::snapshot::PeerState;
 
-use super::{Looked, State};
+use super::sample::{NodeSample, State};
 
 /// The histogram of delays: its name and what it says.
 pub(super) const DELAY: (&str, &str) = (
@@ -15,7 +15,7 @@ pub(super) const DELAY: (&str, &str) = (
 pub(super) const SEED: (&str, &str, &str) = (
     "seed_connected",
     "seed",
-    "Whether a link to the seed is up; for a peer, and its registration there holds",
+    "Whether a link to the seed is up; for a peer, whether the registration there holds as well",
 );
 
 /// The version: its name, its label, and what it says.
@@ -28,13 +28,13 @@ pub(super) struct Gauge {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) unit: Option<Unit>,
-    /// `None` where a node of this role has no such thing.
-    pub(super) of: fn(&Looked) -> Option<f64>,
+    /// `None` if a node of this role has no such value.
+    pub(super) value: fn(&NodeSample) -> Option<f64>,
 }
 
 macro_rules! of_peer {
     ($peer:ident => $value:expr) => {
-        |looked| match &looked.state {
+        |sample| match &sample.state {
             State::Peer($peer, _) => Some($value),
             State::Seed(_) => None,
         }
@@ -43,7 +43,7 @@ macro_rules! of_peer {
 
 macro_rules! of_seed {
     ($seed:ident => $value:expr) => {
-        |looked| match &looked.state {
+        |sample| match &sample.state {
             State::Seed($seed) => Some($value),
             State::Peer(..) => None,
         }
@@ -52,7 +52,7 @@ macro_rules! of_seed {
 
 macro_rules! of_both {
     ($node:ident => $value:expr) => {
-        |looked| match &looked.state {
+        |sample| match &sample.state {
             State::Peer($node, _) => Some($value),
             State::Seed($node) => Some($value),
         }
@@ -63,9 +63,9 @@ const fn gauge(
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    of: fn(&Looked) -> Option<f64>,
+    value: fn(&NodeSample) -> Option<f64>,
 ) -> Gauge {
-    Gauge { name, help, unit, of }
+    Gauge { name, help, unit, value }
 }
 
 fn flag(is: bool) -> f64 {
@@ -82,7 +82,7 @@ fn count(n: usize) -> f64 {
     n as f64
 }
 
-/// All of them.
+/// All gauges.
 pub(super) const GAUGES: &[Gauge] = &[
     gauge("uptime", "Since the node started in this process", Some(Unit::Seconds), |l| {
         Some(l.served.uptime().as_secs_f64())
@@ -119,26 +119,31 @@ pub(super) const GAUGES: &[Gauge] = &[
         of_peer!(p => f64::from(p.network_size)),
     ),
     gauge("degree", "Neighbours", None, of_peer!(p => count(p.neighbours.len()))),
-    gauge("target_degree", "Neighbours wanted", None, of_peer!(p => f64::from(p.target))),
+    gauge("target_degree", "Target number of neighbours", None, of_peer!(p => f64::from(p.target))),
     gauge(
         "suspects",
-        "Neighbours that give no sign of life",
+        "Neighbours that are suspected",
         None,
         of_peer!(p => count(p.neighbours.iter().filter(|n| n.suspect).count())),
     ),
     gauge(
         "incarnation",
-        "Number of the peer's present life, from the clock in milliseconds at its start",
+        "Incarnation of the peer, from the clock in milliseconds at its start",
         None,
         of_peer!(p => large(p.incarnation)),
     ),
     gauge(
         "held_messages",
-        "Messages kept for those who miss them",
+        "Messages retained for other peers",
         None,
         of_peer!(p => large(p.held_messages)),
     ),
-    gauge("held", "What they take", Some(Unit::Bytes), of_peer!(p => large(p.held_bytes))),
+    gauge(
+        "held",
+        "Bytes of the retained messages",
+        Some(Unit::Bytes),
+        of_peer!(p => large(p.held_bytes)),
+    ),
     gauge("synced", "1 if the seed answers for the network", None, of_seed!(s => flag(s.synced))),
     gauge(
         "connected_peers",
@@ -152,5 +157,5 @@ pub(super) const GAUGES: &[Gauge] = &[
         None,
         of_seed!(s => f64::from(s.entries)),
     ),
-    gauge("cases", "Accusations that are open", None, of_seed!(s => f64::from(s.cases))),
+    gauge("cases", "Open cases of accused peers", None, of_seed!(s => f64::from(s.cases))),
 ];

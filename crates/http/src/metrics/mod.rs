@@ -1,8 +1,9 @@
-//! What Prometheus scrapes: the state and the counters of every node served, in the OpenMetrics text
-//! format. Looked up when somebody asks, and at no other time.
+//! The metrics that Prometheus scrapes: the state and the counters of every served node, in the
+//! OpenMetrics text format. They are read only when a scrape asks for them.
 
 mod families;
 mod gauges;
+mod sample;
 
 use core::fmt;
 use std::sync::Arc;
@@ -15,15 +16,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use rumormill::proto::Counters;
-use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
-use rumormill::{DelayHistogram, Node};
 use tokio::time::timeout;
 
 use crate::limits::HEALTH_WAIT;
-use crate::server::{Handle, Served};
+use crate::nodes::ServedNode;
 use families::FAMILIES;
 use gauges::GAUGES;
+use sample::{NodeSample, State};
 
 /// The media type of [`text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,57 +30,10 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Before the name of every metric.
 const PREFIX: &str = "rumormill";
 
-/// One node as it is now.
 #[derive(Debug)]
-struct Looked {
-    served: Arc<Served>,
-    state: State,
-}
+struct SampleCollector(Vec<NodeSample>);
 
-#[derive(Debug)]
-enum State {
-    Peer(Box<PeerSnapshot>, DelayHistogram),
-    Seed(Box<SeedSnapshot>),
-}
-
-impl Looked {
-    /// `None` if the node has stopped.
-    async fn at(served: Arc<Served>) -> Option<Self> {
-        let state = match &served.handle {
-            Handle::Peer(node) => {
-                State::Peer(Box::new(node.snapshot().await.ok()?), Node::delays(node))
-            }
-            Handle::Seed(node) => State::Seed(Box::new(node.snapshot().await.ok()?)),
-        };
-        Some(Looked { served, state })
-    }
-
-    fn counters(&self) -> &Counters {
-        match &self.state {
-            State::Peer(peer, _) => &peer.counters,
-            State::Seed(seed) => &seed.counters,
-        }
-    }
-
-    fn labels(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("node", self.served.name.clone()),
-            ("id", self.served.id.short()),
-            ("role", self.served.handle.role().to_string()),
-        ]
-    }
-
-    fn labels_and(&self, label: Option<(&'static str, &str)>) -> Vec<(&'static str, String)> {
-        let mut labels = self.labels();
-        labels.extend(label.map(|(name, value)| (name, value.to_owned())));
-        labels
-    }
-}
-
-#[derive(Debug)]
-struct Nodes(Vec<Looked>);
-
-impl Collector for Nodes {
+impl Collector for SampleCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (name, label, help) = gauges::BUILD;
         let build = Info::new(vec![(label, env!("CARGO_PKG_VERSION"))]);
@@ -93,7 +45,7 @@ impl Collector for Nodes {
     }
 }
 
-impl Nodes {
+impl SampleCollector {
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for gauge in GAUGES {
             let mut metric = encoder.encode_descriptor(
@@ -102,9 +54,9 @@ impl Nodes {
                 gauge.unit.as_ref(),
                 MetricType::Gauge,
             )?;
-            for looked in &self.0 {
-                if let Some(value) = (gauge.of)(looked) {
-                    let labels = looked.labels();
+            for sample in &self.0 {
+                if let Some(value) = (gauge.value)(sample) {
+                    let labels = sample.labels();
                     let metric = metric.encode_family(&labels)?;
                     ConstGauge::new(value).encode(metric)?;
                 }
@@ -113,12 +65,12 @@ impl Nodes {
         Ok(())
     }
 
-    /// What a node has with each of the seeds.
+    /// The link of each node with each seed.
     fn seeds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (name, label, help) = gauges::SEED;
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for looked in &self.0 {
-            let seeds: Vec<(&str, bool)> = match &looked.state {
+        for sample in &self.0 {
+            let seeds: Vec<(&str, bool)> = match &sample.state {
                 State::Peer(p, _) => p
                     .seeds
                     .iter()
@@ -129,7 +81,7 @@ impl Nodes {
                 }
             };
             for (address, connected) in seeds {
-                let labels = looked.labels_and(Some((label, address)));
+                let labels = sample.labels_and(Some((label, address)));
                 let metric = metric.encode_family(&labels)?;
                 ConstGauge::new(i64::from(connected)).encode(metric)?;
             }
@@ -144,9 +96,9 @@ impl Nodes {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for looked in &self.0 {
-            let State::Peer(_, delays) = &looked.state else { continue };
-            let labels = looked.labels();
+        for sample in &self.0 {
+            let State::Peer(_, delays) = &sample.state else { continue };
+            let labels = sample.labels();
             let mut metric = metric.encode_family(&labels)?;
             let bound =
                 |b: &Option<core::time::Duration>| b.map_or(f64::INFINITY, |d| d.as_secs_f64());
@@ -167,11 +119,11 @@ impl Nodes {
         for family in FAMILIES {
             let mut metric =
                 encoder.encode_descriptor(family.name, family.help, None, MetricType::Counter)?;
-            for looked in &self.0 {
-                for (value, counter) in family.of.counters() {
-                    let labels = looked.labels_and(family.of.label().zip(value));
+            for sample in &self.0 {
+                for (value, counter) in family.source.counters() {
+                    let labels = sample.labels_and(family.source.label().zip(value));
                     let metric = metric.encode_family(&labels)?;
-                    ConstCounter::new(looked.counters().get(counter)).encode(metric)?;
+                    ConstCounter::new(sample.counters().get(counter)).encode(metric)?;
                 }
             }
         }
@@ -179,16 +131,16 @@ impl Nodes {
     }
 }
 
-/// Everything of these nodes, in text; of those that answer in time. A frozen one does not, and holds up
-/// nobody.
+/// The metrics of these nodes as text. A node that does not answer in time, such as a frozen one,
+/// is left out.
 ///
 /// # Errors
-/// A label cannot be written; none of ours is like that.
-pub(crate) async fn text(nodes: Vec<Arc<Served>>) -> Result<String, fmt::Error> {
-    let asked = nodes.into_iter().map(|served| timeout(HEALTH_WAIT, Looked::at(served)));
-    let looked: Vec<Looked> = join_all(asked).await.into_iter().flatten().flatten().collect();
+/// A label cannot be written, which no label of these metrics causes.
+pub(crate) async fn text(nodes: Vec<Arc<ServedNode>>) -> Result<String, fmt::Error> {
+    let asked = nodes.into_iter().map(|served| timeout(HEALTH_WAIT, NodeSample::at(served)));
+    let sample: Vec<NodeSample> = join_all(asked).await.into_iter().flatten().flatten().collect();
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Nodes(looked)));
+    registry.register_collector(Box::new(SampleCollector(sample)));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

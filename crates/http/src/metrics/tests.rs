@@ -1,4 +1,4 @@
-//! The table of metrics against what is counted, and what is written about them.
+//! The table of metrics, compared with the counters of the code and with the documentation.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names that the core counts: what stands in quotes right behind `count(` or `add(`.
+/// The names of the counters of the core: the strings right after `count(` or `add(`.
 fn counted_by_the_core() -> BTreeSet<String> {
     let mut files = Vec::new();
     rust_files(&root().join("crates/proto/src"), &mut files);
@@ -50,7 +50,7 @@ fn counted_by_the_transport() -> BTreeSet<String> {
 #[test]
 fn every_counter_is_in_one_metric() {
     let mut shown = BTreeSet::new();
-    for (_, counter) in FAMILIES.iter().flat_map(|f| f.of.counters()) {
+    for (_, counter) in FAMILIES.iter().flat_map(|f| f.source.counters()) {
         assert!(shown.insert(counter.to_owned()), "{counter} is in two metrics");
     }
     let counted: BTreeSet<String> =
@@ -62,7 +62,7 @@ fn every_counter_is_in_one_metric() {
     assert!(made_up.is_empty(), "in a metric, but counted nowhere: {made_up:?}");
 }
 
-/// Names as Prometheus wants them: without the prefix, and what the encoder appends.
+/// The names of all metrics without the prefix, with the suffix that the encoder appends.
 fn names() -> Vec<(String, &'static str, String, &'static str)> {
     let (name, label, help) = BUILD;
     let mut all = vec![(format!("{name}_info"), "info", label.to_owned(), help)];
@@ -74,16 +74,16 @@ fn names() -> Vec<(String, &'static str, String, &'static str)> {
     all.push((name.to_owned(), "gauge", label.to_owned(), help));
     all.push((format!("{}_seconds", DELAY.0), "histogram", "le".to_owned(), DELAY.1));
     all.extend(FAMILIES.iter().map(|f| {
-        let values: Vec<&str> = f.of.counters().filter_map(|(value, _)| value).collect();
+        let values: Vec<&str> = f.source.counters().filter_map(|(value, _)| value).collect();
         let label =
-            f.of.label().map_or_else(String::new, |l| format!("{l}: {}", values.join(", ")));
+            f.source.label().map_or_else(String::new, |l| format!("{l}: {}", values.join(", ")));
         (format!("{}_total", f.name), "counter", label, f.help)
     }));
     all
 }
 
 #[test]
-fn names_and_helps_are_as_prometheus_wants_them() {
+fn names_and_helps_follow_the_rules_of_prometheus() {
     let mut seen = BTreeSet::new();
     for (name, _, _, help) in names() {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
@@ -92,9 +92,9 @@ fn names_and_helps_are_as_prometheus_wants_them() {
     }
 }
 
-/// Run with RUMORMILL_WRITE=1 to write it.
+/// `RUMORMILL_WRITE=1` writes the table.
 #[test]
-fn the_documented_table_is_what_is_served() {
+fn documented_table_matches_the_served_metrics() {
     let path = root().join("docs/METRICS.md");
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once("<!-- table -->\n").unwrap();
@@ -107,12 +107,16 @@ fn the_documented_table_is_what_is_served() {
     if std::env::var_os("RUMORMILL_WRITE").is_some() {
         fs::write(&path, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&path).unwrap(), wanted, "write it anew with RUMORMILL_WRITE=1");
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        wanted,
+        "RUMORMILL_WRITE=1 writes the table anew"
+    );
 }
 
-/// Every metric that a dashboard or an alert asks for is one that there is.
+/// Dashboards and alerts use only metrics that exist.
 #[test]
-fn dashboard_and_alerts_ask_for_what_there_is() {
+fn dashboard_and_alerts_use_only_existing_metrics() {
     let mut there: BTreeSet<String> =
         names().into_iter().map(|(name, ..)| format!("rumormill_{name}")).collect();
     for part in ["bucket", "sum", "count"] {

@@ -1,4 +1,4 @@
-//! Asking the nodes served here how they are, and putting their answers together.
+//! Polling the served nodes for their state, and combining their answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,35 +8,36 @@ use rumormill::proto::{Counters, PeerId};
 use tokio::task::JoinHandle;
 
 use super::view::{NetworkView, PeerDot, Scope, SeedDot};
-use crate::server::{Handle, Served};
+use crate::nodes::{Handle, ServedNode};
 use crate::view::word;
 
-/// What a node says of itself.
+/// The last state of a node.
 #[derive(Debug, Clone)]
-enum Said {
+enum NodeSnapshot {
     Peer(Box<PeerSnapshot>),
     Seed(Box<SeedSnapshot>),
 }
 
-/// What came of a question: of whoever is asked for them, the members as well.
-type Answer = Option<(Said, Option<Vec<MemberView>>)>;
+/// The answer of a node; with the members from the node that is asked for them. `None` if it has
+/// stopped.
+type Answer = Option<(NodeSnapshot, Option<Vec<MemberView>>)>;
 
-/// A question under way, and the last answer.
+/// The poll of one node: the request under way, and the last answer.
 #[derive(Debug, Default)]
-struct Asked {
+struct NodePoll {
     underway: Option<JoinHandle<Answer>>,
-    said: Option<Said>,
+    snapshot: Option<NodeSnapshot>,
     members: Option<Vec<MemberView>>,
-    /// Rounds without an answer: a frozen node gives none.
+    /// Rounds without an answer.
     silent: u32,
 }
 
-/// Rounds after which a node that does not answer counts as frozen.
-const SILENT: u32 = 3;
+/// Rounds without an answer after which a node counts as frozen.
+const FROZEN_AFTER_ROUNDS: u32 = 3;
 
-/// What all nodes together say.
+/// The combined answers of all nodes.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(super) struct CollectedNetwork {
     pub(super) view: NetworkView,
     /// Counters of each node that answered.
     pub(super) counters: BTreeMap<PeerId, Counters>,
@@ -44,68 +45,73 @@ pub(super) struct Collected {
     pub(super) headroom: Option<f64>,
 }
 
-/// Asks again and again. A node that does not answer holds up nobody, and is asked once.
+/// Polls the nodes in rounds. A node that does not answer delays no other node, and gets no second
+/// request.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
-    asked: HashMap<PeerId, Asked>,
-    /// When a death was first seen.
+    asked: HashMap<PeerId, NodePoll>,
+    /// When each dead peer was first seen as dead.
     found: BTreeMap<PeerId, u64>,
 }
 
 impl Collector {
-    /// Takes the answers of the last round and asks anew.
-    pub(super) async fn round(&mut self, nodes: &[Arc<Served>], now_us: u64) -> Collected {
+    /// Takes the answers of the last round, and sends the requests of the next one.
+    pub(super) async fn round(
+        &mut self,
+        nodes: &[Arc<ServedNode>],
+        now_us: u64,
+    ) -> CollectedNetwork {
         let here: BTreeSet<PeerId> = nodes.iter().map(|n| n.id).collect();
         self.asked.retain(|id, _| here.contains(id));
-        let registrar = registrar(nodes);
+        let member_source = member_source(nodes);
         for node in nodes {
             let asked = self.asked.entry(node.id).or_default();
             asked.take_answer().await;
             if asked.underway.is_none() {
-                let members = Some(node.id) == registrar;
+                let members = Some(node.id) == member_source;
                 asked.underway = Some(tokio::spawn(ask(node.handle.clone(), members)));
             }
         }
-        self.put_together(nodes, registrar, now_us)
+        self.combine(nodes, member_source, now_us)
     }
 
-    fn put_together(
+    fn combine(
         &mut self,
-        nodes: &[Arc<Served>],
-        registrar: Option<PeerId>,
+        nodes: &[Arc<ServedNode>],
+        member_source: Option<PeerId>,
         now_us: u64,
-    ) -> Collected {
-        let mut all = Collected::default();
+    ) -> CollectedNetwork {
+        let mut all = CollectedNetwork::default();
         let mut dots: BTreeMap<PeerId, PeerDot> = BTreeMap::new();
-        let members = registrar.and_then(|id| self.asked.get(&id)?.members.clone());
+        let members = member_source.and_then(|id| self.asked.get(&id)?.members.clone());
         for m in members.iter().flatten() {
             dots.insert(m.id, self.member(m, now_us));
         }
         let names = dots.values().map(|d| (d.id.clone(), d.name.clone())).collect();
-        dots.values_mut().for_each(|d| name_all(&mut d.witnesses, &names));
+        dots.values_mut().for_each(|d| replace_ids_by_names(&mut d.witnesses, &names));
         let (mut ends, mut suspects) = (BTreeMap::new(), BTreeSet::new());
         for node in nodes {
             let Some(asked) = self.asked.get(&node.id) else { continue };
-            match &asked.said {
-                Some(Said::Peer(s)) => {
+            match &asked.snapshot {
+                Some(NodeSnapshot::Peer(s)) => {
                     let dot = dots.entry(s.id).or_default();
-                    peer_here(dot, s, node, asked.silent >= SILENT);
+                    peer_here(dot, s, node, asked.silent >= FROZEN_AFTER_ROUNDS);
                     suspects.extend(s.neighbours.iter().filter(|n| n.suspect).map(|n| n.id));
                     links_of(s, &mut ends);
                     all.headroom = least(all.headroom, headroom(s));
                     all.counters.insert(s.id, s.counters.clone());
                 }
-                Some(Said::Seed(s)) => {
-                    all.view.seeds.push(seed_here(s, node, asked.silent >= SILENT));
+                Some(NodeSnapshot::Seed(s)) => {
+                    all.view.seeds.push(seed_here(s, node, asked.silent >= FROZEN_AFTER_ROUNDS));
                     all.counters.insert(s.id, s.counters.clone());
                 }
                 None => {}
             }
         }
-        // A neighbour that no member list has named yet is a peer all the same.
+        // A neighbour that is missing from the member list is shown as well.
         for &(a, b) in ends.keys() {
             for id in [a, b] {
-                dots.entry(id).or_insert_with(|| stranger(id));
+                dots.entry(id).or_insert_with(|| unknown_peer(id));
             }
         }
         for id in suspects {
@@ -124,7 +130,7 @@ impl Collector {
         }
         let seeds = all.view.seeds.iter();
         let names = seeds.filter_map(|s| Some((s.id.clone()?, s.name.clone()))).collect();
-        all.view.peers.iter_mut().for_each(|d| name_all(&mut d.seeds, &names));
+        all.view.peers.iter_mut().for_each(|d| replace_ids_by_names(&mut d.seeds, &names));
         all
     }
 
@@ -149,10 +155,10 @@ impl Collector {
         }
     }
 
-    /// What a peer says of the seeds, where none is served here.
-    fn seeds_of_a_peer(&self, nodes: &[Arc<Served>]) -> Vec<SeedDot> {
-        let said = nodes.iter().find_map(|n| self.asked.get(&n.id)?.said.as_ref());
-        let Some(Said::Peer(s)) = said else { return Vec::new() };
+    /// The seeds in the view of a peer, for a server that serves no seed.
+    fn seeds_of_a_peer(&self, nodes: &[Arc<ServedNode>]) -> Vec<SeedDot> {
+        let snapshot = nodes.iter().find_map(|n| self.asked.get(&n.id)?.snapshot.as_ref());
+        let Some(NodeSnapshot::Peer(s)) = snapshot else { return Vec::new() };
         let dot = |v: &rumormill::proto::snapshot::SeedView| SeedDot {
             id: v.id.map(PeerId::to_hex),
             name: v.address.clone(),
@@ -166,8 +172,8 @@ impl Collector {
     }
 }
 
-/// Names instead of ids, or the first characters of ids that have none.
-fn name_all(ids: &mut [String], names: &BTreeMap<String, String>) {
+/// Replaces ids by names, or by their first characters if they have no name.
+fn replace_ids_by_names(ids: &mut [String], names: &BTreeMap<String, String>) {
     for id in ids {
         match names.get(id) {
             Some(name) => id.clone_from(name),
@@ -176,7 +182,7 @@ fn name_all(ids: &mut [String], names: &BTreeMap<String, String>) {
     }
 }
 
-impl Drop for Asked {
+impl Drop for NodePoll {
     fn drop(&mut self) {
         if let Some(underway) = &self.underway {
             underway.abort();
@@ -184,7 +190,7 @@ impl Drop for Asked {
     }
 }
 
-impl Asked {
+impl NodePoll {
     async fn take_answer(&mut self) {
         if self.underway.as_ref().is_some_and(|u| !u.is_finished()) {
             self.silent = self.silent.saturating_add(1);
@@ -192,8 +198,8 @@ impl Asked {
         }
         let Some(underway) = self.underway.take() else { return };
         self.silent = 0;
-        if let Ok(Some((said, members))) = underway.await {
-            self.said = Some(said);
+        if let Ok(Some((snapshot, members))) = underway.await {
+            self.snapshot = Some(snapshot);
             if members.is_some() {
                 self.members = members;
             }
@@ -204,23 +210,23 @@ impl Asked {
 async fn ask(handle: Handle, members: bool) -> Answer {
     match handle {
         Handle::Peer(node) => {
-            let said = Said::Peer(Box::new(node.snapshot().await.ok()?));
-            Some((said, if members { Some(node.members().await.ok()?) } else { None }))
+            let snapshot = NodeSnapshot::Peer(Box::new(node.snapshot().await.ok()?));
+            Some((snapshot, if members { Some(node.members().await.ok()?) } else { None }))
         }
         Handle::Seed(node) => {
-            let said = Said::Seed(Box::new(node.snapshot().await.ok()?));
-            Some((said, if members { Some(node.members().await.ok()?) } else { None }))
+            let snapshot = NodeSnapshot::Seed(Box::new(node.snapshot().await.ok()?));
+            Some((snapshot, if members { Some(node.members().await.ok()?) } else { None }))
         }
     }
 }
 
-/// Who is asked for the members: a seed, else a peer.
-fn registrar(nodes: &[Arc<Served>]) -> Option<PeerId> {
+/// The node that is asked for the members: a seed if there is one, otherwise a peer.
+fn member_source(nodes: &[Arc<ServedNode>]) -> Option<PeerId> {
     let seed = nodes.iter().find(|n| matches!(n.handle, Handle::Seed(_)));
     seed.or_else(|| nodes.first()).map(|n| n.id)
 }
 
-fn scope(nodes: &[Arc<Served>]) -> Scope {
+fn scope(nodes: &[Arc<ServedNode>]) -> Scope {
     let peers = nodes.iter().filter(|n| matches!(n.handle, Handle::Peer(_))).count();
     match (nodes.len(), peers) {
         (1, 1) => Scope::Peer,
@@ -229,7 +235,7 @@ fn scope(nodes: &[Arc<Served>]) -> Scope {
     }
 }
 
-fn peer_here(dot: &mut PeerDot, s: &PeerSnapshot, node: &Served, frozen: bool) {
+fn peer_here(dot: &mut PeerDot, s: &PeerSnapshot, node: &ServedNode, frozen: bool) {
     let state = match s.state {
         _ if frozen => "frozen".to_owned(),
         PeerState::Joined => "alive".to_owned(),
@@ -239,7 +245,7 @@ fn peer_here(dot: &mut PeerDot, s: &PeerSnapshot, node: &Served, frozen: bool) {
         s.neighbours.iter().filter_map(|n| Some(n.smoothed_delay?.as_secs_f64() * 1e3)).collect();
     #[allow(clippy::cast_precision_loss)] // At most some hundred neighbours.
     let mean = (!delays.is_empty()).then(|| delays.iter().sum::<f64>() / delays.len() as f64);
-    // What the seeds have agreed on counts, also of one that runs on.
+    // The verdict of the seeds counts, also for a peer that still runs.
     if dot.state != "dead" {
         dot.state = state;
     }
@@ -253,7 +259,7 @@ fn peer_here(dot: &mut PeerDot, s: &PeerSnapshot, node: &Served, frozen: bool) {
     dot.rtt_ms = mean.map(|ms| (ms * 1e3).round() / 1e3);
 }
 
-fn seed_here(s: &SeedSnapshot, node: &Served, frozen: bool) -> SeedDot {
+fn seed_here(s: &SeedSnapshot, node: &ServedNode, frozen: bool) -> SeedDot {
     let address = node.handle.local_addr().to_string();
     SeedDot {
         id: Some(s.id.to_hex()),
@@ -266,12 +272,13 @@ fn seed_here(s: &SeedSnapshot, node: &Served, frozen: bool) -> SeedDot {
     }
 }
 
-fn stranger(id: PeerId) -> PeerDot {
+fn unknown_peer(id: PeerId) -> PeerDot {
     let state = "alive".to_owned();
     PeerDot { id: id.to_hex(), name: id.short(), state, ..PeerDot::default() }
 }
 
-/// The edges of a peer, each with the number of trees in which it leads to the parent of one end.
+/// Adds the links of a peer, each with the number of trees in which it leads to the parent of one
+/// end.
 fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u32>) {
     let mut trees: BTreeMap<PeerId, u32> = BTreeMap::new();
     for parent in s.trees.iter().filter_map(|t| t.parent) {

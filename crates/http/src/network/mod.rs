@@ -1,10 +1,10 @@
-//! The network as a page shows it: asked for, put together and drawn while somebody looks, and not
-//! otherwise.
+//! The network as a page shows it. The nodes are polled, and the graph is drawn, only while a page
+//! is connected.
 
 mod collect;
 mod picture;
 mod rates;
-mod spreads;
+mod tracker;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,29 +21,29 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::server::{Handle, Nodes, Served};
+use crate::nodes::{Handle, Nodes, ServedNode};
 use collect::Collector;
 use picture::Picture;
 use rates::Meter;
-use spreads::Spreads;
+use tracker::SpreadTracker;
 use view::{Degrees, MessageDot, NetworkView, Rates, Spread};
 
-/// How often the nodes are asked.
-const ROUND: Duration = Duration::from_millis(500);
-/// How often arrivals of messages are told.
-const ARRIVALS_EVERY: Duration = Duration::from_millis(100);
-/// How often the law is fitted anew at most.
-const FIT_EVERY: Duration = Duration::from_secs(3);
-/// Fewer degrees are not fitted: the exponent would be anything.
-const FEWEST_FITTED: u64 = 30;
+/// How often the nodes are polled.
+const ROUND_INTERVAL: Duration = Duration::from_millis(500);
+/// How often arrivals of messages are sent.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the law is fitted at most.
+const FIT_INTERVAL: Duration = Duration::from_secs(3);
+/// Fewest peers whose degrees are fitted: with fewer, the exponent means nothing.
+const MIN_FITTED_PEERS: u64 = 30;
 /// Items that a slow reader may be behind.
-const BEHIND: usize = 256;
-/// Rounds of rates that are kept for whoever looks next.
-const HISTORY: usize = 240;
-/// How long everything is kept ready after the last one has stopped looking.
+const MAX_BEHIND: usize = 256;
+/// Rounds of rates that are kept for the next page.
+const RATES_HISTORY: usize = 240;
+/// How long the work goes on after the last page has disconnected.
 const LINGER: Duration = Duration::from_secs(5);
-/// Messages of one peer that are searched for how often a message came again: as many as are followed.
-const SEARCHED: usize = 300;
+/// Messages of one peer that are searched for the duplicates of a message: as many as are tracked.
+const MAX_SEARCHED: usize = 300;
 
 /// An item of the stream: its name, and JSON.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl Item {
     }
 }
 
-/// The last items, for whoever begins to look.
+/// The latest items, which a new page gets first.
 #[derive(Debug, Default)]
 struct Latest {
     network: Option<Item>,
@@ -74,16 +74,16 @@ pub(crate) struct Network {
     nodes: Arc<Nodes>,
     items: broadcast::Sender<Item>,
     latest: Mutex<Latest>,
-    spreads: Arc<Spreads>,
+    tracker: Arc<SpreadTracker>,
 }
 
 impl Network {
     pub(crate) fn new(nodes: Arc<Nodes>) -> Arc<Self> {
         Arc::new(Network {
             nodes,
-            items: broadcast::Sender::new(BEHIND),
+            items: broadcast::Sender::new(MAX_BEHIND),
             latest: Mutex::default(),
-            spreads: Arc::default(),
+            tracker: Arc::default(),
         })
     }
 
@@ -91,13 +91,13 @@ impl Network {
         f(&mut self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is known now, and what comes. The first look starts the work.
-    pub(crate) fn look(self: &Arc<Self>) -> (Vec<Item>, broadcast::Receiver<Item>) {
-        // Together: what is counted as told is not told again, and nothing is left out.
-        let (messages, receiver) = self.spreads.messages_and(|| self.items.subscribe());
+    /// The latest items, and a receiver of further ones. The first subscriber starts the work.
+    pub(crate) fn subscribe(self: &Arc<Self>) -> (Vec<Item>, broadcast::Receiver<Item>) {
+        // In one step, so that no item is sent twice and none is left out.
+        let (messages, receiver) = self.tracker.messages_with(|| self.items.subscribe());
         let mut items: Vec<Item> = self.latest(|l| {
             if l.task.as_ref().is_none_or(JoinHandle::is_finished) {
-                l.task = Some(tokio::spawn(watch(Arc::clone(self))));
+                l.task = Some(tokio::spawn(run(Arc::clone(self))));
             }
             let mut items: Vec<Item> =
                 [&l.network, &l.degrees].into_iter().flatten().cloned().collect();
@@ -108,26 +108,26 @@ impl Network {
         (items, receiver)
     }
 
-    /// The view of this moment, for whoever does not stay.
-    pub(crate) async fn once(self: &Arc<Self>) -> NetworkView {
+    /// The network at this moment.
+    pub(crate) async fn current_view(self: &Arc<Self>) -> NetworkView {
         let mut collector = Collector::default();
         let nodes = self.nodes.all();
-        // The first round asks, the second has the answers of all that answer.
+        // The first round sends the requests, the second one collects the answers.
         collector.round(&nodes, now_us()).await;
-        sleep(ROUND / 2).await;
+        sleep(ROUND_INTERVAL / 2).await;
         let mut view = collector.round(&nodes, now_us()).await.view;
         Picture::new().place(&mut view);
         view
     }
 
-    /// The messages that went by while somebody looked, oldest first.
+    /// The messages that were published while a page was connected, oldest first.
     pub(crate) fn messages(&self) -> Vec<MessageDot> {
-        self.spreads.messages_and(|| ()).0
+        self.tracker.messages_with(|| ()).0
     }
 
-    /// One of them, and where it got.
+    /// One of them, and the peers that it has reached.
     pub(crate) async fn spread(&self, id: MessageId) -> Option<Spread> {
-        let (message, arrivals) = self.spreads.get(&id)?;
+        let (message, arrivals) = self.tracker.get(&id)?;
         let got: BTreeSet<&str> = arrivals.iter().map(|a| a.peer.as_str()).collect();
         let (mut missing, mut asked) = (Vec::new(), Vec::new());
         for node in self.nodes.all() {
@@ -136,8 +136,10 @@ impl Network {
                 missing.push(node.name.clone());
             }
             let peer = peer.clone();
-            // A frozen one does not answer.
-            asked.push(async move { timeout(ROUND / 5, peer.messages(SEARCHED)).await });
+            // A frozen peer does not answer.
+            asked.push(
+                async move { timeout(ROUND_INTERVAL / 5, peer.messages(MAX_SEARCHED)).await },
+            );
         }
         let again = |held: Vec<HeldMessage>| held.iter().find(|m| m.id == id).map(|m| m.duplicates);
         let counts = join_all(asked).await.into_iter().flatten().flatten().filter_map(again);
@@ -145,53 +147,53 @@ impl Network {
         Some(Spread { message, arrivals, missing, duplicates })
     }
 
-    /// Forgets everything, unless somebody has begun to look. Whoever begins from then on finds no
-    /// work under way, and starts it.
-    fn nobody_looks(&self) -> bool {
+    /// Discards the items and says so, if no page is connected. The next subscriber starts the work
+    /// again.
+    fn stop_if_unwatched(&self) -> bool {
         self.latest(|l| {
-            let nobody = self.items.receiver_count() == 0;
-            if nobody {
-                self.spreads.clear();
+            let is_unwatched = self.items.receiver_count() == 0;
+            if is_unwatched {
+                self.tracker.clear();
                 *l = Latest::default();
             }
-            nobody
+            is_unwatched
         })
     }
 
-    fn tell(&self, item: Item) {
-        // Nobody looks: then nobody misses it.
+    fn send(&self, item: Item) {
+        // An error means that no page is connected.
         let _ = self.items.send(item);
     }
 }
 
-/// Asks, draws and tells for as long as somebody looks, and a moment longer.
-async fn watch(network: Arc<Network>) {
-    let mut rounds = interval(ROUND);
+/// Polls, draws and sends while a page is connected, and for [`LINGER`] after that.
+async fn run(network: Arc<Network>) {
+    let mut rounds = interval(ROUND_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut arrivals = interval(ARRIVALS_EVERY);
+    let mut arrivals = interval(ARRIVALS_INTERVAL);
     arrivals.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut work = Work::new();
-    let mut looked_at = Instant::now();
+    let mut state = LiveState::new();
+    let mut last_watched = Instant::now();
     loop {
         tokio::select! {
             _ = rounds.tick() => {
                 if network.items.receiver_count() > 0 {
-                    looked_at = Instant::now();
-                } else if looked_at.elapsed() > LINGER && network.nobody_looks() {
+                    last_watched = Instant::now();
+                } else if last_watched.elapsed() > LINGER && network.stop_if_unwatched() {
                     return;
                 }
-                work.round(&network).await;
+                state.round(&network).await;
             }
             _ = arrivals.tick() => {
-                network.spreads.tell_round(|round| {
+                network.tracker.send_round(|round| {
                     for m in &round.messages {
-                        network.tell(Item::new("message", m));
+                        network.send(Item::new("message", m));
                     }
                     if !round.arrivals.is_empty() {
-                        network.tell(Item::new("arrivals", &round.arrivals));
+                        network.send(Item::new("arrivals", &round.arrivals));
                     }
                     if round.left_out > 0 {
-                        network.tell(Item::new("left_out", &round.left_out));
+                        network.send(Item::new("left_out", &round.left_out));
                     }
                 });
             }
@@ -199,26 +201,26 @@ async fn watch(network: Arc<Network>) {
     }
 }
 
-/// What is remembered from round to round.
-struct Work {
+/// The state that is kept from round to round.
+struct LiveState {
     collector: Collector,
     picture: Option<Picture>,
     meter: Meter,
-    /// What is delivered at each peer served here.
+    /// The task that reads the deliveries of each served peer.
     readers: BTreeMap<PeerId, JoinHandle<()>>,
-    told: Option<NetworkView>,
+    sent: Option<NetworkView>,
     counts: Vec<(u64, u64)>,
     fitted: Option<Instant>,
 }
 
-impl Work {
+impl LiveState {
     fn new() -> Self {
-        Work {
+        LiveState {
             collector: Collector::default(),
             picture: Some(Picture::new()),
             meter: Meter::default(),
             readers: BTreeMap::new(),
-            told: None,
+            sent: None,
             counts: Vec::new(),
             fitted: None,
         }
@@ -226,13 +228,13 @@ impl Work {
 
     async fn round(&mut self, network: &Arc<Network>) {
         let (nodes, now) = (network.nodes.all(), now_us());
-        self.read(&nodes, &network.spreads);
+        self.read(&nodes, &network.tracker);
         let collected = self.collector.round(&nodes, now).await;
-        let delays = network.spreads.take_delays();
+        let delays = network.tracker.take_delays();
         if let Some(rates) = self.meter.round(collected.counters, delays, collected.headroom, now) {
-            network.tell(Item::new("rates", &rates));
+            network.send(Item::new("rates", &rates));
             network.latest(|l| {
-                if l.rates.len() >= HISTORY {
+                if l.rates.len() >= RATES_HISTORY {
                     l.rates.remove(0);
                 }
                 l.rates.push(rates);
@@ -240,19 +242,19 @@ impl Work {
         }
         let view = self.draw(collected.view).await;
         self.degrees(&view, network).await;
-        let changed = self.told.as_mut().is_none_or(|told| {
-            told.at_us = view.at_us;
-            *told != view
+        let changed = self.sent.as_mut().is_none_or(|sent| {
+            sent.at_us = view.at_us;
+            *sent != view
         });
         if changed {
             let item = Item::new("network", &view);
             network.latest(|l| l.network = Some(item.clone()));
-            network.tell(item);
-            self.told = Some(view);
+            network.send(item);
+            self.sent = Some(view);
         }
     }
 
-    /// Drawing takes up to a tenth of a second: other tasks run meanwhile.
+    /// Places the peers. It takes up to a tenth of a second, so it runs beside the other tasks.
     async fn draw(&mut self, mut view: NetworkView) -> NetworkView {
         let mut picture = self.picture.take().unwrap_or_else(Picture::new);
         let unplaced = view.clone();
@@ -269,8 +271,8 @@ impl Work {
         }
     }
 
-    /// Subscribes at peers that are new here.
-    fn read(&mut self, nodes: &[Arc<Served>], spreads: &Arc<Spreads>) {
+    /// Subscribes to the messages of peers that are new here.
+    fn read(&mut self, nodes: &[Arc<ServedNode>], tracker: &Arc<SpreadTracker>) {
         self.readers.retain(|id, task| {
             let here = nodes.iter().any(|n| n.id == *id);
             if !here {
@@ -282,20 +284,20 @@ impl Work {
             if let Handle::Peer(peer) = &node.handle
                 && !self.readers.contains_key(&node.id)
             {
-                let reader = read(node.id, peer.subscribe(), Arc::clone(spreads));
+                let reader = read(node.id, peer.subscribe(), Arc::clone(tracker));
                 self.readers.insert(node.id, tokio::spawn(reader));
             }
         }
     }
 
-    /// Fits the degrees anew if they have changed.
+    /// Fits the law to the degrees, if they have changed.
     async fn degrees(&mut self, view: &NetworkView, network: &Network) {
         let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
         for p in view.peers.iter().filter(|p| ["alive", "suspect"].contains(&p.state.as_str())) {
             *counts.entry(u64::from(p.degree)).or_default() += 1;
         }
         let counts: Vec<(u64, u64)> = counts.into_iter().collect();
-        if counts == self.counts || self.fitted.is_some_and(|at| at.elapsed() < FIT_EVERY) {
+        if counts == self.counts || self.fitted.is_some_and(|at| at.elapsed() < FIT_INTERVAL) {
             return;
         }
         self.fitted = Some(Instant::now());
@@ -303,8 +305,11 @@ impl Work {
         let histogram = Histogram::from_counts(counts.iter().copied());
         let options = FitOptions::default();
         let peers: u64 = counts.iter().map(|c| c.1).sum();
-        let (fit, unfit) = if peers < FEWEST_FITTED {
-            (None, Some(format!("{peers} peers say little of a law, {FEWEST_FITTED} are needed")))
+        let (fit, unfit) = if peers < MIN_FITTED_PEERS {
+            (
+                None,
+                Some(format!("{peers} peers are too few for a fit, {MIN_FITTED_PEERS} are needed")),
+            )
         } else {
             let fit = tokio::task::spawn_blocking(move || Fit::new(&histogram, &options)).await;
             match fit {
@@ -315,11 +320,11 @@ impl Work {
         };
         let item = Item::new("degrees", &Degrees { counts, fit, unfit });
         network.latest(|l| l.degrees = Some(item.clone()));
-        network.tell(item);
+        network.send(item);
     }
 }
 
-impl Drop for Work {
+impl Drop for LiveState {
     fn drop(&mut self) {
         for task in self.readers.values() {
             task.abort();
@@ -327,10 +332,10 @@ impl Drop for Work {
     }
 }
 
-async fn read(peer: PeerId, mut subscription: Subscription, spreads: Arc<Spreads>) {
+async fn read(peer: PeerId, mut subscription: Subscription, tracker: Arc<SpreadTracker>) {
     while let Some(received) = subscription.recv().await {
         if let SubscriptionItem::Message(incoming) = received {
-            spreads.arrived(peer, &incoming);
+            tracker.record_arrival(peer, &incoming);
         }
     }
 }

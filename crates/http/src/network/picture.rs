@@ -1,4 +1,4 @@
-//! Where the peers are drawn.
+//! The positions at which peers are drawn.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::view::NetworkView;
 
 /// Rounds of the drawing in one step, by the number of nodes: about a tenth of a second of work.
 const ROUNDS_TIMES_NODES: usize = 40_000;
-/// How long the dead are shown where they were, in microseconds.
-const SHOWN_US: u64 = 60_000_000;
+/// How long dead peers stay at their position, in microseconds.
+const DEAD_SHOWN_US: u64 = 60_000_000;
 
-/// The drawing of the network so far: who stays, stays where it was.
+/// The drawing of the network. A peer keeps its position from one view to the next.
 #[derive(Debug)]
 pub(super) struct Picture {
     layout: Layout,
     keys: Vec<u64>,
     edges: Vec<(u32, u32)>,
     components: u32,
-    /// Where the linked ones were last.
+    /// The last position of each linked peer.
     last: BTreeMap<String, (f64, f64)>,
 }
 
@@ -33,9 +33,10 @@ impl Picture {
         }
     }
 
-    /// Puts the positions into a view, and counts its components. Says whether they still move.
+    /// Sets the positions and the number of components of a view. Says whether the peers still
+    /// move.
     pub(super) fn place(&mut self, view: &mut NetworkView) -> bool {
-        // Those of whom nothing but their name is known have no place to be.
+        // A peer without known links has no position.
         let mut linked: Vec<bool> = view.peers.iter().map(|p| p.here).collect();
         for &(a, b, _) in &view.links {
             for end in [a, b] {
@@ -67,21 +68,21 @@ impl Picture {
             self.layout.step(u32::try_from(rounds).unwrap_or(2));
         }
         for (&i, at) in drawn.iter().zip(self.layout.positions()) {
-            // A thousandth of a pixel on the widest screen.
+            // Exact to a thousandth of a pixel on the widest screen.
             let place = |c: f64| (c * 1e5).round() / 1e5;
             view.peers[i].at = Some((place(at[0]), place(at[1])));
         }
-        self.leave_the_dead(view);
-        !self.layout.is_settled()
+        self.keep_dead_peers(view);
+        !self.layout.settled()
     }
 }
 
 impl Picture {
-    /// Those who died a moment ago stay where they were, to be seen.
-    fn leave_the_dead(&mut self, view: &mut NetworkView) {
+    /// Keeps peers that died a moment ago at their last position, so that the user sees them.
+    fn keep_dead_peers(&mut self, view: &mut NetworkView) {
         let mut last = BTreeMap::new();
         for p in &mut view.peers {
-            let fresh = p.found_us.is_some_and(|at| view.at_us.saturating_sub(at) < SHOWN_US);
+            let fresh = p.found_us.is_some_and(|at| view.at_us.saturating_sub(at) < DEAD_SHOWN_US);
             if p.at.is_none() && p.state == "dead" && fresh {
                 p.at = self.last.get(&p.id).copied();
             }
@@ -93,7 +94,7 @@ impl Picture {
     }
 }
 
-/// Ids are hashes: their first digits tell them apart.
+/// The key of a peer in the layout: the first digits of its id, which is a hash.
 fn key(id: &str) -> u64 {
     id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What happened between two rounds, from the counters of the nodes.
+//! The rates between two rounds, from the counters of the nodes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use rumormill_analysis::percentile;
 
 use super::view::Rates;
 
-/// Counters of what was dropped or refused.
+/// The counters of drops and refusals.
 const DROPS: [&str; 18] = [
     "accept_errors",
     "connections_refused_address",
@@ -29,7 +29,7 @@ const DROPS: [&str; 18] = [
     "messages_missed",
 ];
 
-/// Remembers the counters of the last round.
+/// Keeps the counters of the last round.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     before: BTreeMap<PeerId, Counters>,
@@ -37,7 +37,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// What is new; nothing in the first round.
+    /// The growth since the last round; `None` in the first round.
     pub(super) fn round(
         &mut self,
         counters: BTreeMap<PeerId, Counters>,
@@ -49,7 +49,7 @@ impl Meter {
         let over_us = now_us.saturating_sub(self.at_us);
         let grown = |name: &str| -> u64 {
             let of = |(id, c): (&PeerId, &Counters)| {
-                // A node that was not there in the last round begins with what it has.
+                // The growth of a node that is new in this round is zero.
                 let before = self.before.get(id).map_or(c.get(name), |b| b.get(name));
                 c.get(name).saturating_sub(before)
             };
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_new_is_told_and_a_newcomer_does_not_count_at_once() {
+    fn rates_are_the_growth_of_counters_and_ignore_a_new_node() {
         let (a, b) = (PeerId::from_bytes([1; 32]), PeerId::from_bytes([2; 32]));
         let of = |n: u64| {
             let mut c = Counters::default();
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!((r.delivered, r.over_s, r.headroom), (30, 2.0, Some(0.5)));
         assert_eq!(r.drops, BTreeMap::from([("dropped_payload".to_owned(), 3)]));
         assert_eq!(r.latency_ms.unwrap().0, 2.0);
-        // One that is gone takes nothing back.
+        // A node that is gone subtracts nothing.
         let r = meter.round(BTreeMap::from([(b, of(1005))]), vec![], None, 4_000_000).unwrap();
         assert_eq!((r.delivered, r.latency_ms), (5, None));
     }

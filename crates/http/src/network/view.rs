@@ -1,5 +1,5 @@
-//! What the page is told of the network, as JSON. Times are Unix microseconds (`_us`), delays are
-//! milliseconds (`_ms`).
+//! The network as JSON for the page. Times are Unix microseconds (`_us`), delays are milliseconds
+//! (`_ms`).
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use rumormill_analysis::Fit;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whose view it is.
+/// The source of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// All nodes of a network run in the process that serves this: what each says of itself.
+    /// All nodes of a network, which run in the process that serves the view.
     Network,
     /// One peer's own view.
     #[default]
     Peer,
-    /// One seed's registry: who there is, and how many neighbours each has, but not which.
+    /// One seed's registry: the members and their degrees, without their links.
     Seed,
 }
 
@@ -25,11 +25,12 @@ pub enum Scope {
 pub struct NetworkView {
     /// When, by the clock of the process that serves it.
     pub at_us: u64,
-    /// Whose view it is.
+    /// The source of the view.
     pub scope: Scope,
     /// The peers, by id.
     pub peers: Vec<PeerDot>,
-    /// Edges as places in `peers`, the smaller first, and of how many publishers messages travel along it.
+    /// Links as two indices of `peers`, the smaller one first, and the number of publishers whose
+    /// trees use the link.
     #[schema(value_type = Vec<[u32; 3]>)]
     pub links: Vec<(u32, u32, u32)>,
     /// Connected components among the peers whose neighbours are known.
@@ -45,13 +46,14 @@ pub struct PeerDot {
     pub id: String,
     /// Its name, or the beginning of its id.
     pub name: String,
-    /// `alive`, `suspect`, `dead`, `left`, `expired`, or for one served here `joining`, `degraded`, `frozen`.
+    /// `alive`, `suspect`, `dead`, `left`, `expired`, or for one served here `joining`, `degraded`,
+    /// `frozen`.
     pub state: String,
-    /// Whether it is served here, so that it can be asked and told.
+    /// Whether it is served here, so that requests can name it.
     pub here: bool,
     /// Neighbours.
     pub degree: u32,
-    /// Neighbours wanted.
+    /// Target number of neighbours.
     pub target: u16,
     /// Its incarnation.
     pub incarnation: u64,
@@ -62,11 +64,11 @@ pub struct PeerDot {
     /// Position in the unit square; absent where its neighbours are not known.
     #[schema(value_type = Option<[f64; 2]>)]
     pub at: Option<(f64, f64)>,
-    /// For the dead: who reported it, by name.
+    /// For a dead peer: the names of the neighbours that reported it.
     pub witnesses: Vec<String>,
-    /// For the dead: the seeds that agreed, by address.
+    /// For a dead peer: the addresses of the seeds that agreed.
     pub seeds: Vec<String>,
-    /// For the dead: when this was first seen here, if somebody looked.
+    /// For a dead peer: when the death was first seen here, if a page was connected.
     pub found_us: Option<u64>,
 }
 
@@ -89,23 +91,23 @@ pub struct SeedDot {
     pub alive: Option<u32>,
 }
 
-/// How many peers have how many neighbours: the item `degrees`.
+/// The distribution of degrees: the item `degrees`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Degrees {
     /// Degree and number of peers, ascending.
     pub counts: Vec<(u64, u64)>,
     /// The fitted law, if there are enough different degrees for one.
     pub fit: Option<Fit>,
-    /// Why there is none.
+    /// Why there is no fitted law.
     pub unfit: Option<String>,
 }
 
-/// What happened in the last while, all served nodes together: the item `rates`.
+/// The activity of the last interval, all served nodes together: the item `rates`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     /// When, by the clock of the process that serves it.
     pub at_us: u64,
-    /// How long the while was, in seconds.
+    /// Length of the interval, in seconds.
     pub over_s: f64,
     /// Messages delivered.
     pub delivered: u64,
@@ -113,7 +115,7 @@ pub struct Rates {
     pub duplicates: u64,
     /// Bytes written by class of frame.
     pub bytes_out: BTreeMap<String, u64>,
-    /// What was dropped or refused, by counter; only what was.
+    /// Drops and refusals by counter; counters without any are left out.
     pub drops: BTreeMap<String, u64>,
     /// From publishing to arrival, of those that arrived: 50th, 90th and 99th percentile.
     #[schema(value_type = Option<[f64; 3]>)]
@@ -137,9 +139,9 @@ pub struct MessageDot {
     pub text: Option<String>,
     /// When it was published, by its publisher's clock.
     pub published_us: u64,
-    /// Peers served here that had got it, when this was said.
+    /// Number of peers served here that had received it when this item was sent.
     pub reached: u32,
-    /// Microseconds after it was published that the last of them got it.
+    /// Microseconds from its publishing until the last of them received it.
     pub last_us: u64,
 }
 
@@ -148,9 +150,9 @@ pub struct MessageDot {
 pub struct ArrivalDot {
     /// The id of the message.
     pub message: String,
-    /// Who got it.
+    /// The peer that received it.
     pub peer: String,
-    /// From whom; nobody for its publisher.
+    /// The neighbour that sent it; absent for its publisher.
     pub from: Option<String>,
     /// Microseconds after it was published.
     pub after_us: u64,
@@ -158,7 +160,7 @@ pub struct ArrivalDot {
     pub hops: u16,
 }
 
-/// One message and where it got: `GET /v1/network/messages/{id}`.
+/// One message and its arrivals: `GET /v1/network/messages/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spread {
     /// The message.
@@ -166,8 +168,8 @@ pub struct Spread {
     pub message: MessageDot,
     /// Its arrivals, in the order they were seen.
     pub arrivals: Vec<ArrivalDot>,
-    /// Names of the peers served here that have not got it.
+    /// Names of the peers served here that have not received it.
     pub missing: Vec<String>,
-    /// How many times it came again, over all peers served here that hold it still.
+    /// Number of duplicates, over all peers served here that still hold it.
     pub duplicates: u64,
 }

@@ -1,23 +1,27 @@
-//! Where items are in the lists that come in pages.
+//! The keys by which paged lists are sorted.
 
-use core::fmt;
+use core::fmt::{self, Display};
 use core::str::FromStr;
 
 use rumormill::proto::snapshot::PublisherView;
 use rumormill::proto::{MessageId, PeerId, StreamId};
 
-use super::Key;
+/// The position of an item in its list.
+pub(crate) trait Key: FromStr + Ord + Display {
+    /// A regular expression of its text.
+    const PATTERN: &'static str;
+}
 
-/// By number, as nodes were started.
+/// Nodes are sorted by number, in the order in which they were started.
 impl Key for u64 {
     const PATTERN: &'static str = "^[0-9]{1,19}$";
 }
 
-/// Where a node is in a list by id, whole. (What [`PeerId`] shows of itself is for people.)
+/// The position of a node in a list by id: the whole id. ([`PeerId`] itself is displayed short.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdKey(pub(crate) PeerId);
 
-impl fmt::Display for IdKey {
+impl Display for IdKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_hex())
     }
@@ -35,7 +39,7 @@ impl Key for IdKey {
     const PATTERN: &'static str = "^[0-9a-f]{64}$";
 }
 
-/// Where a [`PublisherLine`](crate::view::PublisherLine) is in its list: `PUBLISHER/EPOCH`.
+/// The position of a [`PublisherLine`](crate::view::PublisherLine) in its list: `PUBLISHER/EPOCH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PublisherKey(StreamId);
 
@@ -45,7 +49,7 @@ impl PublisherKey {
     }
 }
 
-impl fmt::Display for PublisherKey {
+impl Display for PublisherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.publisher.to_hex(), self.0.epoch)
     }

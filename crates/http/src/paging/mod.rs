@@ -1,10 +1,8 @@
-//! Long lists in pages: as many items as asked for, and where the next page begins.
+//! Long lists in pages: each page has a number of items, and the cursor of the next page.
 
 mod keys;
 
-use core::fmt::Display;
 use core::marker::PhantomData;
-use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -13,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::problem::Problem;
+use keys::Key;
 pub(crate) use keys::{IdKey, PublisherKey};
 
 /// A part of a list.
@@ -20,16 +19,10 @@ pub(crate) use keys::{IdKey, PublisherKey};
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// What to give as `cursor` to go on; absent on the last page. It stays good while the list
-    /// changes: what is there all the time is listed once.
+    /// The `cursor` of the next page; absent on the last page. It stays valid while the list
+    /// changes: an item that is there all the time is listed once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-/// Where an item is in its list.
-pub(crate) trait Key: FromStr + Ord + Display {
-    /// What it looks like as text, as a regular expression.
-    const PATTERN: &'static str;
 }
 
 /// Which part of a list a request asks for.
@@ -110,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_join_to_the_whole_list_also_while_it_changes() {
+    fn pages_together_have_every_item_once_while_the_list_changes() {
         let mut all: Vec<u64> = (0..10).collect();
         let (mut seen, mut cursor) = (Vec::new(), None::<String>);
         loop {
@@ -120,14 +113,14 @@ mod tests {
             if cursor.is_none() {
                 break;
             }
-            // The last one seen goes, and one comes before it.
+            // The last item of the page is removed from the list.
             all.retain(|n| Some(n) != seen.last());
         }
         assert_eq!(seen, (0..10).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_list_that_just_fits_has_no_next_page() {
+    fn list_that_fits_one_page_has_no_next_page() {
         assert_eq!(paging(2, None).page([1, 2], |n| *n).unwrap().next, None);
         assert_eq!(paging(2, None).page([1, 2, 3], |n| *n).unwrap().next.as_deref(), Some("2"));
     }

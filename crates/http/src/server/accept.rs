@@ -1,4 +1,5 @@
-//! Accepting connections: so many at once, each with a deadline for the head of its requests.
+//! Accepting connections: a limited number at once, each with a deadline for the head of its
+//! requests.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ pub(super) async fn run(listener: TcpListener, router: Router, closing: watch::R
     let mut connections = JoinSet::new();
     let mut stop = closing.clone();
     loop {
-        // The permit comes before the accept: what is over the limit waits in the backlog.
+        // The permit comes before the accept, so that connections over the limit wait in the
+        // backlog.
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -28,7 +30,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, closing: watch::R
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                // Mostly "too many open files": it passes, and spinning would not help it.
+                // Mostly "too many open files", which passes; retrying at once would not help.
                 tracing::warn!(target: "rumor::control", "cannot accept a connection: {e}");
                 sleep(Duration::from_millis(100)).await;
                 continue;
@@ -58,7 +60,7 @@ async fn serve(stream: TcpStream, router: Router, mut closing: watch::Receiver<b
         .header_read_timeout(HEAD_DEADLINE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    // A connection that breaks is the client's affair, so its error is not reported.
+    // The client sees that its connection broke, so the error is not reported here.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = closed(&mut closing) => connection.as_mut().graceful_shutdown(),

@@ -1,28 +1,29 @@
-//! What may be done to the nodes of a network that is run as a whole.
+//! Actions of a user on the nodes of a network that runs in one process.
 
 use rumormill::proto::PeerId;
 
-/// Something to be done.
+/// Something that a user does to a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// A peer or a seed is killed, as by SIGKILL.
+pub enum OperatorAction {
+    /// Kill a peer or a seed, as SIGKILL does.
     Kill(PeerId),
-    /// A peer or a seed is stopped, as by SIGSTOP, or (`false`) goes on.
+    /// Stop a peer or a seed, as SIGSTOP does, or (`false`) let it run again.
     Freeze(PeerId, bool),
-    /// A further peer is started.
-    Add,
-    /// The network is cut in two, as by a firewall between its halves, or (`false`) is whole again.
-    Cut(bool),
+    /// Start a further peer.
+    AddPeer,
+    /// Partition the network into two halves, as a firewall between them does, or (`false`) end the
+    /// partition.
+    Partition(bool),
 }
 
-/// Who does it.
+/// Carries out the actions of users.
 pub trait Director: Send + Sync {
-    /// Begins it. What comes of it shows in the network.
+    /// Begins an action. Its effect shows in the network.
     ///
     /// # Errors
-    /// It cannot be done; the text says why.
-    fn act(&self, act: Act) -> Result<(), String>;
+    /// The action cannot be carried out; the text says why.
+    fn act(&self, action: OperatorAction) -> Result<(), String>;
 
-    /// Whether the network is cut in two.
-    fn is_cut(&self) -> bool;
+    /// Whether the network is partitioned.
+    fn is_partitioned(&self) -> bool;
 }

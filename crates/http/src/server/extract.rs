@@ -1,4 +1,4 @@
-//! What requests bring, with problems as answers where it is not as expected.
+//! Extractors of parts of requests, with a problem as the answer to a malformed part.
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -34,7 +34,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
     }
 }
 
-/// A body of JSON, whatever type it says it has: who has the token means it.
+/// A body of JSON, whatever its content type: a request with the token is trusted to mean it.
 pub(super) struct BodyOf<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for BodyOf<T> {

@@ -1,4 +1,4 @@
-//! Who may use the API. The checks run before anything of a request is acted on.
+//! Access checks, which run before any other part of a request is handled.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,18 +8,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::Shared;
+use super::shared::{Access, Shared};
 use crate::problem::Problem;
 use crate::token::Token;
-
-/// Who may use an API.
-#[derive(Debug, Clone)]
-pub enum Access {
-    /// Whoever has the token; a fresh one if none is given.
-    Token(Option<Token>),
-    /// Everybody on this machine may look, and whoever has the token may change things.
-    LocalReaders,
-}
 
 pub(super) async fn check(
     State(shared): State<Arc<Shared>>,
@@ -28,14 +19,14 @@ pub(super) async fn check(
 ) -> Result<Response, Problem> {
     let headers = request.headers();
     check_source(headers, shared.address)?;
-    let looks = request.method().is_safe();
-    if !(looks && matches!(shared.access, Access::LocalReaders)) {
+    let only_reads = request.method().is_safe();
+    if !(only_reads && matches!(shared.access, Access::LocalReaders)) {
         check_token(headers, &shared.token)?;
     }
     Ok(next.run(request).await)
 }
 
-/// The page itself holds no secrets, and brings the token with it in its address.
+/// The check for the page itself, which holds no secrets; its address carries the token.
 pub(super) async fn check_page(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -45,40 +36,41 @@ pub(super) async fn check_page(
     Ok(next.run(request).await)
 }
 
-fn check_source(headers: &HeaderMap, own: SocketAddr) -> Result<(), Problem> {
-    if own.ip().is_loopback() {
-        check_host(headers, own)?;
+fn check_source(headers: &HeaderMap, server: SocketAddr) -> Result<(), Problem> {
+    if server.ip().is_loopback() {
+        check_host(headers, server)?;
     }
     check_origin(headers)
 }
 
 /// A page can make its own host name resolve to 127.0.0.1 (DNS rebinding), but the browser still
 /// sends that name.
-fn check_host(headers: &HeaderMap, own: SocketAddr) -> Result<(), Problem> {
+fn check_host(headers: &HeaderMap, server: SocketAddr) -> Result<(), Problem> {
     let mut given = headers.get_all(header::HOST).iter();
     let host = given.next().and_then(|h| h.to_str().ok());
     let good = host.is_some_and(|h| {
-        h.eq_ignore_ascii_case(&own.to_string())
-            || h.eq_ignore_ascii_case(&format!("localhost:{}", own.port()))
+        h.eq_ignore_ascii_case(&server.to_string())
+            || h.eq_ignore_ascii_case(&format!("localhost:{}", server.port()))
     });
     if good && given.next().is_none() {
         Ok(())
     } else {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!("the Host header must be {own} or localhost:{}", own.port()),
+            format!("the Host header must be {server} or localhost:{}", server.port()),
         ))
     }
 }
 
-/// Browsers add `Origin` to what pages send. Our own page's is the host that it was loaded from.
+/// Browsers add `Origin` to the requests of pages. That of the page of this server is the host that
+/// it was loaded from.
 fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    let own = host.is_some_and(|h| {
+    let is_same_site = host.is_some_and(|h| {
         origin.to_str().is_ok_and(|o| o.eq_ignore_ascii_case(&format!("http://{h}")))
     });
-    if own && headers.get_all(header::ORIGIN).iter().count() == 1 {
+    if is_same_site && headers.get_all(header::ORIGIN).iter().count() == 1 {
         return Ok(());
     }
     Err(Problem::new(
@@ -111,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_host_names_pass() {
+    fn host_check_accepts_only_names_of_this_server() {
         let own = "127.0.0.1:4000".parse().unwrap();
         let status =
             |h: &[(header::HeaderName, &str)]| check_host(&headers(h), own).map_err(|p| p.status);
@@ -127,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_refused_unless_it_is_our_own() {
+    fn origin_check_refuses_pages_of_other_sites() {
         let check = |origin: &str| {
             let host = (header::HOST, "127.0.0.1:4000");
             check_origin(&headers(&[host, (header::ORIGIN, origin)])).is_ok()
@@ -143,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_must_be_whole_and_a_bearer() {
+    fn token_check_needs_the_whole_token_as_bearer() {
         let token = Token::random().unwrap();
         let check = |v: &str| check_token(&headers(&[(header::AUTHORIZATION, v)]), &token).is_ok();
         let secret = token.secret();

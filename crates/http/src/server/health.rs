@@ -1,4 +1,4 @@
-//! What a supervisor asks: does the process work, and does it take part?
+//! Health checks for supervisors: whether the process works, and whether its nodes take part.
 
 use std::sync::Arc;
 
@@ -11,20 +11,19 @@ use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::nodes::Handle;
-use super::openapi::Refused;
-use super::routes::Answer;
-use super::{Served, Shared};
+use super::openapi::ErrorResponses;
+use super::shared::{Answer, Shared};
 use crate::limits::HEALTH_WAIT;
 use crate::metrics;
+use crate::nodes::{Handle, ServedNode};
 use crate::problem::Problem;
 
-/// For everybody who may speak to this server at all: they say no more than that something is wrong.
+/// The routes without a token, whose answers say only whether something is wrong.
 pub(super) fn open() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
 }
 
-/// For those who may look.
+/// The routes that need read access.
 pub(super) fn guarded() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new().routes(routes!(scrape))
 }
@@ -32,7 +31,7 @@ pub(super) fn guarded() -> OpenApiRouter<Arc<Shared>> {
 /// Metrics of all nodes here, in the text format of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "process",
     responses((status = 200, description = "The metrics", body = String,
-        content_type = "application/openmetrics-text"), Refused))]
+        content_type = "application/openmetrics-text"), ErrorResponses))]
 async fn scrape(State(shared): State<Arc<Shared>>) -> Answer<impl IntoResponse> {
     let text = metrics::text(shared.nodes.all()).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written")
@@ -40,20 +39,20 @@ async fn scrape(State(shared): State<Arc<Shared>>) -> Answer<impl IntoResponse> 
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 
-/// How a node does.
+/// The health of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     /// It takes part in the network.
     Ready,
     /// It works, and does not take part (yet, or any more).
-    Apart,
+    NotJoined,
     /// It takes part, but nothing can be written to its data directory.
-    Storeless,
+    StoreFailed,
     /// Its task has ended, or does not answer.
-    Stuck,
+    Unresponsive,
 }
 
-async fn health(served: &Served) -> Health {
+async fn health(served: &ServedNode) -> Health {
     let ready = async {
         match &served.handle {
             Handle::Peer(node) => {
@@ -67,17 +66,17 @@ async fn health(served: &Served) -> Health {
     };
     match timeout(HEALTH_WAIT, ready).await {
         Ok(Ok((true, true))) => Health::Ready,
-        Ok(Ok((true, false))) => Health::Storeless,
-        Ok(Ok((false, _))) => Health::Apart,
-        Ok(Err(_)) | Err(_) => Health::Stuck,
+        Ok(Ok((true, false))) => Health::StoreFailed,
+        Ok(Ok((false, _))) => Health::NotJoined,
+        Ok(Err(_)) | Err(_) => Health::Unresponsive,
     }
 }
 
-/// How many nodes of how many are not as they should be.
-async fn not(shared: &Shared, well: impl Fn(Health) -> bool) -> (usize, usize) {
+/// The number of nodes whose health fails a test, and the number of all nodes.
+async fn count_unhealthy(shared: &Shared, is_healthy: impl Fn(Health) -> bool) -> (usize, usize) {
     let nodes = shared.nodes.all();
     let all = join_all(nodes.iter().map(|served| health(served))).await;
-    (all.into_iter().filter(|h| !well(*h)).count(), nodes.len())
+    (all.into_iter().filter(|h| !is_healthy(*h)).count(), nodes.len())
 }
 
 fn unavailable(detail: String) -> Problem {
@@ -86,41 +85,45 @@ fn unavailable(detail: String) -> Problem {
 
 /// Whether the process works.
 ///
-/// Whoever restarts it because this fails does the right thing.
+/// A supervisor should restart the process if this check fails.
 #[utoipa::path(get, path = "/healthz", tag = "process", security(()),
     responses((status = 200, description = "All nodes here answer", body = String, content_type = "text/plain"),
-        Refused,
+        ErrorResponses,
         (status = 503, description = "Some do not", body = Problem,
             content_type = "application/problem+json")))]
 async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
-    match not(&shared, |h| h != Health::Stuck).await {
+    match count_unhealthy(&shared, |h| h != Health::Unresponsive).await {
         (0, _) => {}
-        (ill, all) => return Err(unavailable(format!("{ill} of {all} nodes here do not answer"))),
+        (unhealthy, all) => {
+            return Err(unavailable(format!("{unhealthy} of {all} nodes here do not answer")));
+        }
     }
-    // A restart does not mend a disk, so this is no failure; but it is not "ok" either.
-    match not(&shared, |h| h != Health::Storeless).await {
+    // A restart does not repair a disk, so a failed store is no failure of this check; the answer
+    // mentions it.
+    match count_unhealthy(&shared, |h| h != Health::StoreFailed).await {
         (0, _) => Ok("ok\n"),
         _ => Ok("degraded: a node here cannot write to its data directory\n"),
     }
 }
 
-/// Whether it takes part.
+/// Whether the nodes take part in the network.
 ///
-/// A peer does when it is registered with a majority of the seeds, a seed when it answers for the
-/// network, and both only while they can write to their data directories. A restart would not help.
+/// A peer takes part when it is registered with a majority of the seeds, a seed when it answers for
+/// the network, and both only while they can write to their data directories. A restart would not
+/// help.
 #[utoipa::path(get, path = "/readyz", tag = "process", security(()),
     responses((status = 200, description = "All nodes here do", body = String, content_type = "text/plain"),
-        Refused,
+        ErrorResponses,
         (status = 503, description = "Some do not, or none runs here", body = Problem,
             content_type = "application/problem+json")))]
 async fn readyz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
-    match not(&shared, |h| h == Health::Ready).await {
+    match count_unhealthy(&shared, |h| h == Health::Ready).await {
         (_, 0) => Err(unavailable("no node runs here".to_owned())),
         (0, _) => Ok("ok\n"),
-        (ill, all) => Err(unavailable(format!(
-            "{ill} of {all} nodes here are not ready: a peer is when a majority of the seeds holds its \
-             registration, a seed when it has compared its registry with the others, and both when \
-             their data directories take what they write"
+        (unhealthy, all) => Err(unavailable(format!(
+            "{unhealthy} of {all} nodes here are not ready: a peer is ready when a majority of the seeds holds \
+             its registration, a seed when it has compared its registry with the others, and both only \
+             while they can write to their data directories"
         ))),
     }
 }

@@ -6,9 +6,10 @@ mod extract;
 mod guard;
 mod health;
 mod network;
-mod nodes;
+mod node_routes;
 mod openapi;
-mod routes;
+mod router;
+mod shared;
 mod streams;
 
 use std::io;
@@ -23,46 +24,29 @@ use tokio::task::JoinHandle;
 use crate::control_file::ControlFile;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::network::Network;
+use crate::nodes::{Handle, Nodes};
 use crate::token::Token;
-pub use direct::{Act, Director};
-pub use guard::Access;
-pub use nodes::Handle;
-pub(crate) use nodes::{Nodes, Served};
+pub use direct::{Director, OperatorAction};
+pub use shared::Access;
+use shared::Shared;
 
 /// Why a control API could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Anything but loopback opens the nodes to the network.
+    /// An address other than loopback opens the nodes to the network.
     #[error("{0} is not a loopback address: others could reach it; give a token as well")]
     NotLoopback(SocketAddr),
-    /// The socket.
+    /// The address cannot be listened on.
     #[error("the control API cannot listen on {address}: {source}")]
     Bind {
         /// Where.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// No token without randomness.
+    /// A token needs randomness.
     #[error("the system gives no randomness for the control token: {0}")]
     Randomness(#[from] getrandom::Error),
-}
-
-/// What every request handler sees.
-struct Shared {
-    token: Token,
-    access: Access,
-    address: SocketAddr,
-    nodes: Arc<Nodes>,
-    network: Arc<Network>,
-    director: std::sync::OnceLock<Box<dyn Director>>,
-    closing: watch::Sender<bool>,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
-    }
 }
 
 /// A running control API. Dropping it ends it at once; [`Server::shutdown`] lets open requests end.
@@ -76,7 +60,7 @@ impl Server {
     /// Listens on 127.0.0.1, at a port that the system chooses, with a fresh token.
     ///
     /// # Errors
-    /// The socket or the token cannot be had.
+    /// The address cannot be listened on, or there is no randomness for a token.
     pub async fn start() -> Result<Self, ServeError> {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Access::Token(None)).await
     }
@@ -84,8 +68,8 @@ impl Server {
     /// Listens at an address.
     ///
     /// # Errors
-    /// The address is not loopback and `access` brings no token, or the socket or the randomness for
-    /// a token cannot be had.
+    /// The address is not loopback and `access` has no token, the address cannot be listened on, or
+    /// there is no randomness for a token.
     pub async fn start_at(address: SocketAddr, access: Access) -> Result<Self, ServeError> {
         if !address.ip().is_loopback() && !matches!(access, Access::Token(Some(_))) {
             return Err(ServeError::NotLoopback(address));
@@ -106,7 +90,7 @@ impl Server {
             nodes,
             closing: watch::Sender::new(false),
         });
-        let router = routes::router(Arc::clone(&shared));
+        let router = router::router(Arc::clone(&shared));
         let task = tokio::spawn(accept::run(listener, router, shared.closing.subscribe()));
         Ok(Server { shared, task })
     }
@@ -117,18 +101,19 @@ impl Server {
         format!("http://{}", self.shared.address)
     }
 
-    /// Where the page is; whoever has this address may also change things.
+    /// The address of the page, with the token, which gives access to everything.
     #[must_use]
     pub fn page_url(&self) -> String {
         format!("{}/#{}", self.url(), self.shared.token.secret())
     }
 
-    /// Who does what the page asks to be done to nodes. The first one counts.
+    /// Sets the director, which carries out the actions of the page. Only the first call has an
+    /// effect.
     pub fn direct(&self, director: Box<dyn Director>) {
         let _ = self.shared.director.set(director);
     }
 
-    /// Serves a further node. The answer is what goes into its control file.
+    /// Serves a further node, and gives its control file.
     #[must_use]
     pub fn add(&self, name: impl Into<String>, handle: impl Into<Handle>) -> ControlFile {
         let served = self.shared.nodes.add(name.into(), handle.into());
@@ -142,7 +127,7 @@ impl Server {
         }
     }
 
-    /// Serves a node no longer.
+    /// Stops serving a node.
     pub fn remove(&self, id: PeerId) {
         self.shared.nodes.remove(id);
     }

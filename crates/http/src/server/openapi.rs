@@ -1,4 +1,4 @@
-//! The API as OpenAPI has it: <https://spec.openapis.org/oas/v3.1.1>.
+//! The OpenAPI document of the API: <https://spec.openapis.org/oas/v3.1.1>.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use serde::Deserialize;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::problem::Problem;
 
-/// What all requests have in common.
+/// The parts of the document that are not about one request.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
         title = "Rumormill control API",
-        description = "Looks at the nodes of one process, and works with them. Ids are hexadecimal text, \
+        description = "Reads and controls the nodes of one process. Ids are hexadecimal text, \
                        delays are milliseconds (`_ms`), ages are seconds (`_s`), points in time are Unix \
                        microseconds (`_us`). Fields may be added; readers ignore what they do not know.\n\n\
                        The token is in the control file of each node (`NAME-ID.json` in the directory that \
                        `rumor status --help` names), and behind the `#` of the address that `rumor up`, `peer` \
                        and `seed` print. With `--http ADDR` on loopback, and without `--http-token-file`, \
-                       everybody on this machine may look without it.",
+                       every user of this machine may read without it.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
@@ -37,7 +37,7 @@ use crate::problem::Problem;
 )]
 pub(super) struct Document;
 
-/// Names the token.
+/// Adds the token to the document.
 struct BearerToken;
 
 impl Modify for BearerToken {
@@ -48,33 +48,33 @@ impl Modify for BearerToken {
     }
 }
 
-/// Which node.
+/// The path parameter that names a node.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
-pub(super) struct OfNode {
+pub(super) struct NodePath {
     /// Its name, its id, or the first eight digits of its id.
     node: String,
 }
 
-/// Which message.
+/// The path parameters that name a message.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
-pub(super) struct OfMessage {
+pub(super) struct MessagePath {
     /// The id of its publisher.
     #[param(pattern = "^[0-9a-f]{64}$")]
     publisher: String,
     /// The publisher's epoch.
     epoch: u64,
-    /// Its number among the publisher's.
+    /// Its sequence number.
     sequence: u64,
 }
 
-/// The message to publish: its content is either text or base64.
+/// The message to publish, whose content is either text or base64.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it is `Publish` as the derive can say it")]
+#[expect(dead_code, reason = "it is `Publish` in a form that the derive can describe")]
 pub(super) enum PublishBody {
     Text(PublishText),
     Base64(PublishBase64),
@@ -85,11 +85,11 @@ pub(super) enum PublishBody {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
 pub(super) struct PublishText {
-    /// What it is about; nothing by default.
+    /// The topic; empty by default.
     #[schema(max_length = 128)]
     #[serde(default)]
     topic: String,
-    /// What to say.
+    /// The payload as text.
     text: String,
     /// Answer only when all live peers hold it, or after so many milliseconds.
     #[schema(maximum = 60_000)]
@@ -101,11 +101,11 @@ pub(super) struct PublishText {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
 pub(super) struct PublishBase64 {
-    /// What it is about; nothing by default.
+    /// The topic; empty by default.
     #[schema(max_length = 128)]
     #[serde(default)]
     topic: String,
-    /// What to say, in base64 (RFC 4648, section 4).
+    /// The payload in base64 (RFC 4648, section 4).
     #[schema(
         pattern = "^([0-9A-Za-z+/]{4})*([0-9A-Za-z+/][AQgw]==|[0-9A-Za-z+/]{2}[AEIMQUYcgkosw048]=)?$"
     )]
@@ -115,10 +115,10 @@ pub(super) struct PublishBase64 {
     wait_ms: Option<u64>,
 }
 
-/// Why any request may fail.
+/// The errors that any request may have.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "its variants are read by the derive")]
-pub(super) enum Refused {
+pub(super) enum ErrorResponses {
     /// A parameter or the body is not as expected.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(Problem),
@@ -141,7 +141,7 @@ pub(super) enum Refused {
 
 /// Serves the document. It holds no secrets.
 pub(super) fn router(document: &utoipa::openapi::OpenApi) -> Router<Arc<Shared>> {
-    // What serde writes of it cannot fail.
+    // Writing the document as JSON cannot fail.
     let text: Arc<str> = document.to_json().unwrap_or_default().into();
     let answer = move |_: State<Arc<Shared>>| async move {
         let kind: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];

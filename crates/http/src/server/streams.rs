@@ -1,12 +1,11 @@
-//! What goes on as it happens, as Server-Sent Events.
+//! Events and messages as Server-Sent Events.
 //!
-//! An item without a name is an event or a message. One named `lagged` says how many events were
-//! missed because the reader was too slow; one named `gap` says which messages do not come; one named
-//! `caught_up` says that history is over.
+//! An item without a name is an event or a message. The item `lagged` has the number of events that
+//! were missed because the reader was too slow, `gap` has the messages that do not arrive, and
+//! `caught_up` ends the history.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -18,17 +17,16 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use utoipa::IntoParams;
 
-use super::Shared;
 use super::extract::{PathOf, QueryOf};
-use super::nodes::Handle;
-use super::openapi::{OfNode, Refused};
-use super::routes::{Answer, peer};
+use super::openapi::{ErrorResponses, NodePath};
+use super::shared::{Answer, App, peer};
 use crate::limits::STREAM_KEEP_ALIVE;
+use crate::nodes::Handle;
 use crate::problem::Problem;
 use crate::view::{EventLine, FullMessage, GapLine, Lagged};
 
-/// How often the names of members are read anew at most.
-const NAMES_EVERY: Duration = Duration::from_secs(1);
+/// How often the names of members are read at most.
+const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn respond(
     items: impl Stream<Item = Item> + Send + 'static,
@@ -46,17 +44,17 @@ pub(super) fn lagged(missing: u64) -> Item {
 }
 
 fn json(value: &impl serde::Serialize) -> Item {
-    // The views hold nothing that JSON cannot say; `json_data` never splits a line.
+    // The views can always be written as JSON, and `json_data` never splits a line.
     Item::default().json_data(value).unwrap_or_default()
 }
 
-/// What happens in a node from now on, as server-sent events: JSON with `at_us`, `event` and what belongs
-/// to it, and `lagged` for those that were not read in time.
-#[utoipa::path(get, path = "/events", tag = "nodes", params(OfNode),
+/// The events of a node from now on, as server-sent events: JSON with `at_us`, `event` and the
+/// fields of the event, and `lagged` with the number of events that were not read in time.
+#[utoipa::path(get, path = "/events", tag = "nodes", params(NodePath),
     responses((status = 200, description = "The events, until the node stops", body = String,
-        content_type = "text/event-stream"), Refused))]
+        content_type = "text/event-stream"), ErrorResponses))]
 pub(super) async fn events(
-    State(shared): State<Arc<Shared>>,
+    State(shared): App,
     PathOf(which): PathOf<String>,
 ) -> Answer<impl IntoResponse> {
     let events = match &shared.nodes.find(&which)?.handle {
@@ -73,7 +71,7 @@ pub(super) async fn events(
     Ok(respond(items, shared.closing.subscribe()))
 }
 
-/// What a reader of messages asks for: `payload=false`, `topic=` (several times), `from=`.
+/// Parses the query of a reader of messages: `payload=false`, `topic=` (several times), `from=`.
 fn tail_options(query: Vec<(String, String)>) -> Answer<(SubscribeOptions, bool)> {
     let (mut options, mut with_content) = (SubscribeOptions::new(), true);
     let bad = |e: &dyn std::fmt::Display| Problem::bad_request(e.to_string());
@@ -92,7 +90,8 @@ fn tail_options(query: Vec<(String, String)>) -> Answer<(SubscribeOptions, bool)
     Ok((options, with_content))
 }
 
-/// `now`, `earliest`, a time in microseconds since 1970, or the id of a message to go on after.
+/// Parses `now`, `earliest`, a time in microseconds since 1970, or the id of a message to begin
+/// after.
 fn start(text: &str) -> Answer<Start> {
     match text {
         "now" => return Ok(Start::Now),
@@ -104,45 +103,45 @@ fn start(text: &str) -> Answer<Start> {
     }
     let id = text.parse().map_err(|_| {
         Problem::bad_request(
-            "`from` is now, earliest, microseconds since 1970, or PEER/EPOCH/NUMBER",
+            "`from` is now, earliest, microseconds since 1970, or PEER/EPOCH/SEQUENCE",
         )
     })?;
     Ok(Start::After(id))
 }
 
-/// Which messages to follow.
+/// The messages to follow.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
 struct TailParams {
-    /// `now` (what is published from now on), `earliest` (what the peer keeps, then what comes),
-    /// microseconds since 1970, or the id of a message to go on after.
+    /// `now` (new messages only), `earliest` (the retained messages, then new ones), microseconds
+    /// since 1970, or the id of a message to begin after.
     #[param(default = "now")]
     from: Option<String>,
-    /// A topic or a pattern (`orders.*`); several times for several, all topics without.
+    /// A topic or a pattern (`orders.*`), may be repeated; all topics without one.
     topic: Option<Vec<String>>,
-    /// Whether to send what the messages say.
+    /// Whether to send the content of the messages.
     #[param(default = true)]
     payload: Option<bool>,
 }
 
-/// The messages that a peer receives and publishes, as server-sent events: each as `messages/…` has it, and
-/// `gap` in the place of those that do not come. Where history is asked for, `caught_up` (an empty
-/// object) says that it is over.
-#[utoipa::path(get, path = "/tail", tag = "nodes", params(OfNode, TailParams),
+/// The messages that a peer receives and publishes, as server-sent events: each as in `messages/…`,
+/// and `gap` in the place of those that do not arrive. If the history was requested, `caught_up`
+/// (an empty object) ends it.
+#[utoipa::path(get, path = "/tail", tag = "nodes", params(NodePath, TailParams),
     responses((status = 200, description = "The messages, until the peer stops", body = String,
-        content_type = "text/event-stream"), Refused))]
+        content_type = "text/event-stream"), ErrorResponses))]
 pub(super) async fn tail(
-    State(shared): State<Arc<Shared>>,
+    State(shared): App,
     PathOf(which): PathOf<String>,
     QueryOf(query): QueryOf<Vec<(String, String)>>,
 ) -> Answer<impl IntoResponse> {
     let (options, with_content) = tail_options(query)?;
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?.clone();
-    let tail = Tail {
+    let tail = TailStream {
         subscription: node.subscribe_with(options),
-        names: Names { node, known: BTreeMap::new(), read: None },
+        names: PublisherNames { node, known: BTreeMap::new(), read: None },
         with_content,
     };
     let items = stream::unfold(tail, |mut tail| async move {
@@ -159,25 +158,27 @@ pub(super) async fn tail(
     Ok(respond(items, shared.closing.subscribe()))
 }
 
-struct Tail {
+struct TailStream {
     subscription: Subscription,
-    names: Names,
+    names: PublisherNames,
     with_content: bool,
 }
 
-/// Names of publishers. The member list is long in a large network, so it is not asked for with
-/// every message.
-struct Names {
+/// The names of publishers. The member list of a large network is long, so it is not read for every
+/// message.
+struct PublisherNames {
     node: Node,
     known: BTreeMap<PeerId, String>,
     read: Option<Instant>,
 }
 
-impl Names {
+impl PublisherNames {
     async fn of(&mut self, id: PeerId) -> Option<String> {
-        if !self.known.contains_key(&id) && self.read.is_none_or(|at| at.elapsed() >= NAMES_EVERY) {
+        if !self.known.contains_key(&id)
+            && self.read.is_none_or(|at| at.elapsed() >= NAMES_INTERVAL)
+        {
             self.read = Some(Instant::now());
-            // The names of a stopped node do not change any more.
+            // A stopped node gives no further names.
             let Ok(members) = self.node.members().await else { return None };
             let named = members.into_iter().filter_map(|m| Some((m.id, m.name?.to_string())));
             self.known = named.collect();

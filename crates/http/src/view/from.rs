@@ -1,4 +1,4 @@
-//! From what the library says to what goes over the wire.
+//! Conversions from the types of the library to those of the API.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -8,11 +8,11 @@ use rumormill::proto::{Counters, PeerId};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
+use super::lines::{
     MemberLine, MessageLine, NeighbourLine, PeerStatus, PublisherLine, SeedLine, SeedStatus,
 };
 
-/// Milliseconds with three decimals: what a delay is worth showing of.
+/// Milliseconds with three decimals.
 fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -33,27 +33,27 @@ fn counters(c: &Counters) -> BTreeMap<String, u64> {
     c.iter().map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
-/// What the snapshot of a node does not say.
+/// The data of a node that its snapshot does not have.
 #[derive(Debug, Clone)]
-pub(crate) struct Around {
+pub(crate) struct NodeContext {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) uptime: Duration,
 }
 
 impl PeerStatus {
-    pub(crate) fn of(s: &snapshot::PeerSnapshot, around: Around) -> Self {
+    pub(crate) fn of(s: &snapshot::PeerSnapshot, context: NodeContext) -> Self {
         PeerStatus {
-            name: around.name,
+            name: context.name,
             id: s.id.to_hex(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: around.address,
+            address: context.address,
             addresses: s.addresses.iter().map(|a| a.0.to_string()).collect(),
             state: word(s.state),
             incarnation: s.incarnation,
             epoch: s.epoch,
-            uptime_s: seconds(around.uptime),
+            uptime_s: seconds(context.uptime),
             degree: s.neighbours.len(),
             target: s.target,
             registrations: s.seeds.iter().filter(|v| v.registered).count(),
@@ -72,15 +72,15 @@ impl PeerStatus {
 }
 
 impl SeedStatus {
-    pub(crate) fn of(s: &snapshot::SeedSnapshot, around: Around) -> Self {
+    pub(crate) fn of(s: &snapshot::SeedSnapshot, context: NodeContext) -> Self {
         SeedStatus {
-            name: around.name,
+            name: context.name,
             id: s.id.to_hex(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: around.address,
+            address: context.address,
             configured: s.address.clone(),
-            uptime_s: seconds(around.uptime),
+            uptime_s: seconds(context.uptime),
             synced: s.synced,
             seed_quorum: s.seed_quorum,
             seeds: s.seeds.iter().map(SeedLine::from).collect(),

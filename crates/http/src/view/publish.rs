@@ -1,19 +1,19 @@
-//! What to publish, as it is sent and as it is read.
+//! The request to publish a message.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
-use super::Content;
+use super::lines::Content;
 
 /// `POST /v1/nodes/{node}/publish`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "RawPublish")]
 pub struct Publish {
-    /// What it is about.
+    /// The topic.
     #[serde(default)]
     pub topic: String,
-    /// What to say.
+    /// The payload.
     #[serde(flatten)]
     pub content: Content,
     /// Answer only when all live peers hold it, or after so many milliseconds (at most a minute).
@@ -21,7 +21,7 @@ pub struct Publish {
     pub wait_ms: Option<u64>,
 }
 
-/// [`Publish`] as it comes: a name that is not one of these is a mistake.
+/// The JSON of [`Publish`]; an unknown name is an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPublish {
@@ -33,7 +33,7 @@ struct RawPublish {
     wait_ms: Option<u64>,
 }
 
-/// A whole number, also as `5000.0`: JSON does not tell it from `5000`.
+/// Reads a whole number, also as `5000.0`, because JSON does not distinguish it from `5000`.
 fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
     let float = || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f));
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_published_is_read_strictly_but_for_numbers() {
+    fn publish_refuses_unknown_fields_and_accepts_whole_floats() {
         let read = |text: &str| serde_json::from_str::<Publish>(text);
         let waits = |text: &str| read(&format!(r#"{{"text":"x","wait_ms":{text}}}"#)).ok();
         assert_eq!(waits("5000.0").unwrap().wait_ms, Some(5000));
@@ -62,5 +62,11 @@ mod tests {
         assert!(waits("0.5").is_none() && waits("-1").is_none() && waits("1e300").is_none());
         let typo = read(r#"{"txt":"x"}"#).unwrap_err().to_string();
         assert!(typo.contains("unknown field `txt`"), "{typo}");
+    }
+
+    #[test]
+    fn publish_reads_flat_json() {
+        let p: Publish = serde_json::from_str(r#"{"topic":"t","text":"hi"}"#).unwrap();
+        assert_eq!(p.content.bytes(), Some(b"hi".to_vec()));
     }
 }

@@ -70,7 +70,7 @@ pub enum ScenarioError {
     #[error(transparent)]
     Node(#[from] ConfigError),
     /// There is no built-in scenario with this name.
-    #[error("there is no built-in scenario {0:?}: `rumor sim --list` names them")]
+    #[error("there is no built-in scenario {0:?}: `rumor-lab sim --list` names them")]
     Unknown(String),
 }
 

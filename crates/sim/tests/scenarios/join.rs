@@ -169,7 +169,7 @@ fn peer_without_seeds_publishes_to_itself() {
     net.assert_promises_hold();
 }
 
-/// Regression test for a fault found by `rumor sim --builtin join`: two of three peers kept a
+/// Regression test for a fault found by `rumor-lab sim --builtin join`: two of three peers kept a
 /// surplus neighbour forever.
 #[test]
 fn surplus_neighbours_of_peers_that_join_over_time_disappear() {

@@ -1,59 +1,60 @@
-//! The end of a run: the nodes are asked how they are, and all is summed up.
+//! The end of a run: the reports of the nodes, and the summary.
 
 use std::collections::BTreeMap;
 
 use rumormill_analysis::{Fit, FitOptions, Histogram};
+use rumormill_launch::overlay::Overlay;
 
-use super::{Run, overlay};
+use super::state::{Run, overlay, rounded};
 use crate::up::fleet::Fleet;
-use crate::up::overlay::Overlay;
-use crate::up::seen::Facts;
+use crate::up::node_report::NodeReport;
 use crate::up::summary::Summary;
 
-/// Fewer peers say little of a law.
-const FEWEST_FITTED: usize = 50;
+/// Fewest peers whose degrees are fitted: fewer say little of a law.
+const MIN_FITTED_PEERS: usize = 50;
 
 fn fit(degrees: &[usize]) -> Option<Fit> {
     let histogram: Histogram = degrees.iter().map(|d| *d as u64).collect();
-    let enough = degrees.len() >= FEWEST_FITTED;
+    let enough = degrees.len() >= MIN_FITTED_PEERS;
     enough.then(|| Fit::new(&histogram, &FitOptions::default()).ok()).flatten()
 }
 
-/// What the living nodes said at the end.
-struct Closing {
-    peers: Vec<(usize, Facts)>,
+/// The state of the living nodes at the end.
+struct FinalState {
+    peers: Vec<(usize, NodeReport)>,
     overlay: Overlay,
     /// Sums over all nodes, by name.
     counters: BTreeMap<String, u64>,
 }
 
-impl Closing {
-    fn sum(&self, wanted: impl Fn(&str) -> bool) -> u64 {
-        self.counters.iter().filter(|(name, _)| wanted(name)).map(|(_, n)| n).sum()
+impl FinalState {
+    /// The sum of the counters whose name passes a test.
+    fn sum(&self, is_wanted: impl Fn(&str) -> bool) -> u64 {
+        self.counters.iter().filter(|(name, _)| is_wanted(name)).map(|(_, n)| n).sum()
     }
 
     fn seed_quorum(&self) -> u32 {
-        self.peers.iter().map(|(_, f)| f.seed_quorum).max().unwrap_or(0)
+        self.peers.iter().map(|(_, r)| r.seed_quorum).max().unwrap_or(0)
     }
 
     fn registrations_min(&self) -> usize {
-        self.peers.iter().map(|(_, f)| f.registrations).min().unwrap_or(0)
+        self.peers.iter().map(|(_, r)| r.registrations).min().unwrap_or(0)
     }
 }
 
 impl Run {
-    /// Asks everybody, and sums up.
-    pub(super) async fn sum_up(mut self, fleet: &Fleet) -> Summary {
+    /// Asks all nodes for their state, and gives the summary.
+    pub(super) async fn sum_up(mut self, fleet: &dyn Fleet) -> Summary {
         let usage = fleet.usage();
         let seconds = rounded(self.started.elapsed().as_secs_f64());
-        let closing = self.close(fleet).await;
+        let state = self.final_state(fleet).await;
         if !self.interrupted {
-            for fault in self.faults(&closing, fleet) {
-                self.error(fault);
+            for error in self.final_errors(&state, fleet) {
+                self.error(error);
             }
         }
-        let deliveries = self.ledger.deliveries();
-        let peers = self.everybody().count();
+        let deliveries = self.deliveries.deliveries();
+        let peers = self.all_peers().count();
         let nodes = peers + self.seeds;
         let since =
             |at: tokio::time::Instant| rounded(at.duration_since(self.started).as_secs_f64() * 1e3);
@@ -72,49 +73,49 @@ impl Run {
             preset: self.preset.to_string(),
             seconds,
             joined_ms: self.joined_at.map(since),
-            formed_ms: self.formed_at.filter(|_| !self.forming_failed).map(since),
-            seed_quorum: closing.seed_quorum(),
-            registrations_per_peer_min: closing.registrations_min(),
-            edges: closing.overlay.edges,
-            components: closing.overlay.components,
-            degrees_fit: fit(&closing.overlay.degrees),
-            degrees: closing.overlay.degrees.clone(),
+            formed_ms: self.formed_at.filter(|_| !self.formation_failed).map(since),
+            seed_quorum: state.seed_quorum(),
+            registrations_per_peer_min: state.registrations_min(),
+            edges: state.overlay.edges,
+            components: state.overlay.components,
+            degrees_fit: fit(&state.overlay.degrees),
+            degrees: state.overlay.degrees.clone(),
             published: deliveries.published,
             deliveries_expected: deliveries.expected,
             deliveries: deliveries.arrived,
             delivered_fraction: fraction,
-            delivered_twice: self.ledger.twice(),
-            duplicates_received: closing.sum(|name| name == "messages_duplicate"),
-            latency_ms: self.ledger.delays(),
-            last_delivery_ms: self.ledger.last_delays(),
-            deaths: self.casualties.deaths(&self.names),
-            false_deaths: self.casualties.false_deaths().len(),
-            false_reports: self.casualties.false_reports(),
-            refused: closing.sum(|name| name.ends_with("_refused")),
-            dropped: closing.sum(|name| name.starts_with("dropped_")),
+            delivered_twice: self.deliveries.delivered_twice(),
+            duplicates_received: state.sum(|name| name == "messages_duplicate"),
+            latency_ms: self.deliveries.delays(),
+            last_delivery_ms: self.deliveries.last_delays(),
+            deaths: self.faults.deaths(&self.names),
+            false_deaths: self.faults.false_deaths().len(),
+            false_reports: self.faults.false_reports(),
+            refused: state.sum(|name| name.ends_with("_refused")),
+            dropped: state.sum(|name| name.starts_with("dropped_")),
             errors: self.error_count,
             error_list: self.errors.clone(),
             rss_kib: usage.map(|u| u.rss_kib),
             rss_kib_per_node: usage.map(|u| u.rss_kib / nodes as u64),
             cpu_seconds: usage.map(|u| rounded(u.cpu_seconds)),
             cpu_percent_per_node: usage.map(|u| percent(u.cpu_seconds)),
-            counters: closing.counters,
+            counters: state.counters,
             interrupted: self.interrupted,
         }
     }
 
-    async fn close(&mut self, fleet: &Fleet) -> Closing {
-        let (peers, unanswered) = self.facts(fleet).await;
+    async fn final_state(&mut self, fleet: &dyn Fleet) -> FinalState {
+        let (peers, unanswered) = self.peer_reports(fleet).await;
         for error in unanswered {
             self.error(error);
         }
         let mut seeds = Vec::new();
-        // A killed one does not answer, and a stopped one never does.
+        // A killed or stopped seed does not answer.
         let first = self.plan.peers;
-        let answering = (0..self.seeds).filter(|s| !self.seeds_struck.contains(&(first + s)));
+        let answering = (0..self.seeds).filter(|s| !self.faulty_seeds.contains(&(first + s)));
         for seed in answering.collect::<Vec<_>>() {
-            match fleet.seed_facts(seed).await {
-                Ok(facts) => seeds.push(facts),
+            match fleet.seed_report(seed).await {
+                Ok(report) => seeds.push(report),
                 Err(e) => {
                     let name = self.name(self.plan.peers + seed, fleet);
                     self.error(format!("{name} does not answer: {e}"));
@@ -122,51 +123,47 @@ impl Run {
             }
         }
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
-        for facts in peers.iter().map(|(_, f)| f).chain(&seeds) {
-            for (name, n) in &facts.counters {
+        for report in peers.iter().map(|(_, r)| r).chain(&seeds) {
+            for (name, n) in &report.counters {
                 *counters.entry(name.clone()).or_default() += n;
             }
         }
-        Closing { overlay: overlay(&peers, fleet), peers, counters }
+        FinalState { overlay: overlay(&peers, fleet), peers, counters }
     }
 
-    /// What is wrong at the end.
-    fn faults(&self, closing: &Closing, fleet: &Fleet) -> Vec<String> {
-        let mut faults = Vec::new();
-        let not_joined = self.everybody().filter(|p| !p.gone && !p.joined);
-        faults.extend(not_joined.map(|p| format!("{} did not join", p.name)));
-        if closing.overlay.components > 1 {
-            faults.push(format!("the overlay is in {} pieces", closing.overlay.components));
+    /// The errors that show only at the end.
+    fn final_errors(&self, state: &FinalState, fleet: &dyn Fleet) -> Vec<String> {
+        let mut errors = Vec::new();
+        let not_joined = self.all_peers().filter(|p| !p.is_gone && !p.joined);
+        errors.extend(not_joined.map(|p| format!("{} did not join", p.name)));
+        if state.overlay.components > 1 {
+            errors.push(format!("the overlay has {} components", state.overlay.components));
         }
-        for (peer, f) in &closing.peers {
-            if u32::try_from(f.registrations).is_ok_and(|n| n < f.seed_quorum) {
+        for (peer, r) in &state.peers {
+            if u32::try_from(r.registrations).is_ok_and(|n| n < r.seed_quorum) {
                 let name = self.name(*peer, fleet);
-                faults.push(format!(
+                errors.push(format!(
                     "{name} is registered at {} of {} seeds it needs",
-                    f.registrations, f.seed_quorum
+                    r.registrations, r.seed_quorum
                 ));
             }
         }
-        faults.extend(self.ledger.missing().into_iter().map(|(publisher, number, peer)| {
+        errors.extend(self.deliveries.missing().into_iter().map(|(publisher, number, peer)| {
             let (from, to) = (self.name(publisher, fleet), self.name(peer, fleet));
             format!("message {number} of {from} did not reach {to}")
         }));
-        if self.ledger.twice() > 0 {
-            faults.push(format!("{} messages were delivered twice", self.ledger.twice()));
+        let twice = self.deliveries.delivered_twice();
+        if twice > 0 {
+            errors.push(format!("{twice} messages were delivered twice"));
         }
-        for death in self.casualties.deaths(&self.names) {
+        for death in self.faults.deaths(&self.names) {
             if death.removed_ms.is_none() {
-                faults.push(format!("{} is dead, and was not removed", death.peer));
+                errors.push(format!("{} is dead, and was not removed", death.peer));
             }
         }
         if self.next_victim < self.plan.victims.len() {
-            faults.push("the run ended before all victims were struck".to_owned());
+            errors.push("the run ended before all victims had their fault".to_owned());
         }
-        faults
+        errors
     }
-}
-
-/// Three decimals are what these figures are worth.
-pub(super) fn rounded(x: f64) -> f64 {
-    (x * 1e3).round() / 1e3
 }
