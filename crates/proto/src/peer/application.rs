@@ -63,7 +63,7 @@ impl Peer {
 
     /// The number of messages of the present stream that no other node is known to hold.
     #[must_use]
-    pub fn unconfirmed_messages(&self) -> u64 {
+    pub fn unconfirmed(&self) -> u64 {
         self.broadcast.unconfirmed_messages()
     }
 
