@@ -117,7 +117,12 @@ fn two_neighbours_that_leave_at_one_moment_lose_nothing() {
         assert_eq!(checkers::delivery::complete(&observation), []);
         for id in &ids {
             let stays = |n: &NodeId| *n != first && *n != second;
-            let at = observation.ledger.arrivals.iter().filter(|a| a.id == *id && stays(&a.node)).count();
+            let at = observation
+                .ledger
+                .arrivals
+                .iter()
+                .filter(|a| a.id == *id && stays(&a.node))
+                .count();
             assert_eq!(at, 4, "seed {seed}, message {id}");
         }
     }
