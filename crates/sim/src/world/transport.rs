@@ -93,7 +93,7 @@ impl World {
             // Held frames cannot be overtaken and would not be flushed in time, so the connection
             // is reset instead.
             LinkItem::Closed(_) if has_held && !forward => {
-                self.schedule_arrival(from, LinkItem::Reset)
+                self.schedule_arrival(from, LinkItem::Reset);
             }
             item if !forward && !far_is_down => self.schedule_arrival(from, item),
             _ => {}
