@@ -73,7 +73,7 @@ impl Picture {
             view.peers[i].at = Some((place(at[0]), place(at[1])));
         }
         self.keep_dead_peers(view);
-        !self.layout.settled()
+        !self.layout.is_settled()
     }
 }
 

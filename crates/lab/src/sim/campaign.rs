@@ -211,7 +211,7 @@ fn show_progress(bar: &ProgressBar, p: &Progress, began: Instant) {
         Phase::Joining => "joining",
         Phase::Active => "active",
         Phase::Calm => "calm",
-        Phase::LookingBack => "final checks",
+        Phase::Replaying => "final checks",
         Phase::Measuring => "measuring",
     };
     let rate = p.events as f64 / began.elapsed().as_secs_f64().max(1e-9);

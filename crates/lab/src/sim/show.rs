@@ -55,7 +55,7 @@ fn promises(r: &Report, paint: Paint) -> String {
         })
         .collect();
     let word = if r.promises.values().all(|p| p.held) { "held" } else { "checked" };
-    format!("{} {word}, {} checks", all.join(" "), r.looks)
+    format!("{} {word}, {} checks", all.join(" "), r.checks)
 }
 
 fn network(r: &Report) -> String {

@@ -1,6 +1,7 @@
 //! The commands of the application.
 
 use super::{Peer, PublishError};
+use crate::broadcast::Broadcast;
 use crate::message::{Delivery, MessageId};
 use crate::time::Time;
 
@@ -52,7 +53,7 @@ impl Peer {
     /// is. A peer without a neighbour asks as soon as it has one.
     pub fn flush(&mut self, now: Time) -> u64 {
         self.begin(now);
-        self.with_broadcast(|b, cx| b.flush(cx))
+        self.with_broadcast(Broadcast::flush)
     }
 
     /// The end of the part of the present stream that another node is known to hold.

@@ -15,6 +15,7 @@
 use core::time::Duration;
 
 use super::Peer;
+use crate::broadcast::Broadcast;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
@@ -99,7 +100,7 @@ impl Peer {
             Some(departure) => departure.bound(now, within),
             None => {
                 self.membership.own.departure = Some(Box::new(Departure::new(now, within)));
-                self.with_broadcast(|b, cx| b.start_draining(cx));
+                self.with_broadcast(Broadcast::start_draining);
                 self.overlay.fill.look_soon(now);
             }
         }
@@ -146,7 +147,7 @@ impl Peer {
                 self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
                 self.send_leave();
             }
-            DepartureStage::Draining => self.with_broadcast(|b, cx| b.run_confirmations(cx)),
+            DepartureStage::Draining => self.with_broadcast(Broadcast::run_confirmations),
             DepartureStage::Leaving => self.review_leaving_links(late),
             DepartureStage::TellingSeeds if ends => self.finish_leave(false),
             DepartureStage::TellingSeeds => {}

@@ -741,7 +741,7 @@ impl Network {
         for action in actions {
             match action {
                 TreeAction::Graft { to, publishers, .. } => {
-                    self.send(of, to, Sent::Graft(publishers))
+                    self.send(of, to, Sent::Graft(publishers));
                 }
                 TreeAction::Prune { to, publishers } => self.send(of, to, Sent::Prune(publishers)),
             }
