@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use rumormill::proto::wire::Verifier;
 use rumormill::proto::{MessageId, SeedAddress};
 use rumormill::{
-    Event, Events, Listener, Node, Observed, Received, SeedNode, Start, SubscribeOptions,
+    Event, EventItem, Events, Listener, Node, SeedNode, Start, SubscribeOptions, SubscriptionItem,
 };
 use rumormill_http::view::EventLine;
 use rumormill_launch::STOP_TIMEOUT;
@@ -169,7 +169,7 @@ impl InProcess {
         let (one, other) = peers.split_at(self.peers.len() / 2);
         for (half, others) in [(one, other), (other, one)] {
             for peer in half {
-                peer.cut_off(others.iter().filter(|_| on).map(Node::id));
+                peer.partition_from(others.iter().filter(|_| on).map(Node::id));
             }
         }
     }
@@ -294,17 +294,19 @@ fn observe_events(node: usize, mut node_events: Events, events: mpsc::Sender<Run
         while let Some(observed) = node_events.recv().await {
             let event = match observed {
                 // A large network has many of these, and the run has no use for them.
-                Observed::Event(stamped) if matches!(stamped.event, Event::MemberJoined { .. }) => {
+                EventItem::Event(stamped)
+                    if matches!(stamped.event, Event::MemberJoined { .. }) =>
+                {
                     continue;
                 }
-                Observed::Event(stamped) => {
+                EventItem::Event(stamped) => {
                     let line = EventLine::of(stamped.at, &stamped.event);
                     match ObserverEvent::of(&line.event) {
                         ObserverEvent::Other => continue,
-                        event => RunEvent::Observed { node, at_us: line.at_us, event },
+                        event => RunEvent::EventItem { node, at_us: line.at_us, event },
                     }
                 }
-                Observed::Lagged(missing) => RunEvent::Lagged { node, missing },
+                EventItem::Lagged(missing) => RunEvent::Lagged { node, missing },
             };
             if events.send(event).await.is_err() {
                 return;
@@ -327,11 +329,11 @@ fn observe_messages(
     tokio::spawn(async move {
         while let Some(received) = subscription.recv().await {
             let event = match received {
-                Received::Message(incoming) => {
+                SubscriptionItem::Message(incoming) => {
                     if incoming.neighbour.is_none() {
                         continue;
                     }
-                    let event = RunEvent::Received {
+                    let event = RunEvent::SubscriptionItem {
                         peer,
                         id: incoming.message.id(),
                         published_us: incoming.message.published_at().0,
@@ -340,11 +342,11 @@ fn observe_messages(
                     log.record(&node, &incoming).await;
                     event
                 }
-                Received::Gap(gap) => {
+                SubscriptionItem::Gap(gap) => {
                     log.record_gap(&gap);
                     RunEvent::Gap { node: peer, missing: gap.to - gap.from }
                 }
-                Received::CaughtUp => continue,
+                SubscriptionItem::CaughtUp => continue,
             };
             if let Some(events) = &events
                 && events.send(event).await.is_err()
