@@ -303,7 +303,7 @@ fn observe_events(node: usize, mut node_events: Events, events: mpsc::Sender<Run
                     let line = EventLine::of(stamped.at, &stamped.event);
                     match ObserverEvent::of(&line.event) {
                         ObserverEvent::Other => continue,
-                        event => RunEvent::EventItem { node, at_us: line.at_us, event },
+                        event => RunEvent::Observed { node, at_us: line.at_us, event },
                     }
                 }
                 EventItem::Lagged(missing) => RunEvent::Lagged { node, missing },
@@ -333,7 +333,7 @@ fn observe_messages(
                     if incoming.neighbour.is_none() {
                         continue;
                     }
-                    let event = RunEvent::SubscriptionItem {
+                    let event = RunEvent::Received {
                         peer,
                         id: incoming.message.id(),
                         published_us: incoming.message.published_at().0,

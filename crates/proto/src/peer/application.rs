@@ -49,7 +49,7 @@ impl Peer {
     }
 
     /// Asks the neighbours to confirm everything published so far. Returns the end of that in the
-    /// present stream; [`Output::Confirmed`] follows whenever more is confirmed, until all of it
+    /// present stream; [`Output::Confirmed`](crate::Output::Confirmed) follows whenever more is confirmed, until all of it
     /// is. A peer without a neighbour asks as soon as it has one.
     pub fn flush(&mut self, now: Time) -> u64 {
         self.begin(now);
@@ -68,7 +68,7 @@ impl Peer {
         self.broadcast.unconfirmed_messages()
     }
 
-    /// Requests receipts of a message of this peer's present stream: [`Output::Receipt`] follows
+    /// Requests receipts of a message of this peer's present stream: [`Output::Receipt`](crate::Output::Receipt) follows
     /// whenever more members hold it, until all that count do. If requested before the outputs are
     /// drained, relays do not gather its acknowledgements. Returns `false` if too many are pending,
     /// or the message is another publisher's.
@@ -83,7 +83,7 @@ impl Peer {
         self.deadline.set(None);
     }
 
-    /// Requests a message (getData). [`Output::Fetched`] follows: at once if it is retained here or
+    /// Requests a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once if it is retained here or
     /// too many fetches are running, else when a neighbour has answered or none did in time.
     pub fn fetch(&mut self, now: Time, id: MessageId) {
         self.begin(now);
