@@ -90,7 +90,7 @@ impl Peer {
         self.with_broadcast(|b, cx| b.fetch(cx, id));
     }
 
-    /// From now on a message counts as delivered, for the next process, when [`Input::Consumed`]
+    /// From now on a message counts as delivered, for the next process, when [`Input::Consumed`](crate::Input::Consumed)
     /// reports it, and not when it was handed to the driver. To be called before the first
     /// [`Peer::handle`].
     pub fn follow_consumer(&mut self) {
