@@ -1,8 +1,8 @@
-//! What a batch costs on its way through one peer, step by step.
+//! The cost of a batch in one peer, step by step.
 //!
-//! `cargo bench -p rumormill-proto` runs all of it; a name picks one.
+//! `cargo bench -p rumormill-proto` runs all benchmarks; a name selects one.
 
-// A benchmark stops where a user's program would go on.
+// A benchmark may panic where a program must not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use core::hint::black_box;
@@ -39,7 +39,7 @@ fn peer(n: u8) -> Peer {
         addresses: vec![Address(address())],
         seeds: [].into(),
         incarnation: 1,
-        // Known from an earlier life, so that there are places for them.
+        // The peers are anchors, so that the target degree has a slot for each.
         anchors: (2..6).map(record).collect(),
         kept: Vec::new(),
         delivered: Vec::new(),
@@ -52,11 +52,11 @@ fn peer(n: u8) -> Peer {
     peer
 }
 
-fn record(of: u8) -> SignedRecord {
-    let me = identity(of);
+fn record(number: u8) -> SignedRecord {
+    let me = identity(number);
     let record = Record {
         id: me.id(),
-        name: format!("peer-{of}").parse().unwrap(),
+        name: format!("peer-{number}").parse().unwrap(),
         addresses: vec![Address(address())],
         incarnation: 1,
         sequence: 1,
@@ -74,9 +74,9 @@ fn drain(peer: &mut Peer) -> Vec<Output> {
     std::iter::from_fn(|| peer.poll_output()).collect()
 }
 
-/// Makes `of` a neighbour of `peer` on the given link.
-fn befriend(peer: &mut Peer, of: u8, link: u64) {
-    let (me, link) = (identity(of), LinkId(link));
+/// Makes the peer `number` a neighbour of `peer` on the given link.
+fn add_neighbour(peer: &mut Peer, number: u8, link: u64) {
+    let (me, link) = (identity(number), LinkId(link));
     let info = LinkInfo {
         remote: me.id(),
         role: Role::Peer,
@@ -89,7 +89,7 @@ fn befriend(peer: &mut Peer, of: u8, link: u64) {
     peer.handle(NOW, Input::LinkUp { link, info });
     let adjacency = Adjacency { subject: me.id(), neighbour: peer.id(), incarnation: 1 };
     let request = PeerRequest {
-        record: record(of),
+        record: record(number),
         want: PeerRequestKind::Overflow,
         neighbours: Vec::new(),
         adjacency: Signed::sign(adjacency, &me),
@@ -107,11 +107,11 @@ fn feed(peer: &mut Peer, link: LinkId, frame: impl Into<Frame>) {
     peer.handle(NOW, Input::Frame { link, frame });
 }
 
-/// A peer on the tree of peer 2: its first batch came from there, and two others have grafted.
-fn on_a_tree(first: &Batch) -> Peer {
+/// A peer on the tree of peer 2, which is its parent; two other neighbours have grafted.
+fn peer_on_a_tree(first: &Batch) -> Peer {
     let mut peer = peer(1);
     for n in 2..5 {
-        befriend(&mut peer, n, u64::from(n));
+        add_neighbour(&mut peer, n, u64::from(n));
     }
     feed(&mut peer, LinkId(2), gossip(first.clone()));
     for link in [3, 4] {
@@ -122,7 +122,7 @@ fn on_a_tree(first: &Batch) -> Peer {
     peer
 }
 
-/// Batches of one publisher, as its peer makes them.
+/// Batches of one publisher, as its peer packs and signs them.
 fn batches(messages: usize, payload: usize, count: usize) -> Vec<Batch> {
     let mut publisher = peer(2);
     let body = vec![7; payload];
@@ -143,7 +143,7 @@ fn gossip(batch: Batch) -> Gossip {
     Gossip { hops: 1, explores: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
 
-/// Bodies of frames, as they come from a link.
+/// Bodies of frames, as a link receives them.
 fn frames(batches: &[Batch]) -> Vec<Bytes> {
     let whole = batches.iter().map(|b| wire::encode(&gossip(b.clone()).into()).to_bytes());
     whole.map(|b| b.slice(4..)).collect()
@@ -154,7 +154,7 @@ const SIZES: [(&str, usize, usize); 3] =
 
 fn steps(c: &mut Criterion) {
     for (name, messages, payload) in SIZES {
-        let made = batches(messages, payload, 1);
+        let batches = batches(messages, payload, 1);
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(messages as u64));
         let body = vec![7; payload];
@@ -170,7 +170,7 @@ fn steps(c: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
-        let bodies = frames(&made);
+        let bodies = frames(&batches);
         group.bench_function("decode", |b| {
             b.iter(|| wire::decode_shared(black_box(&bodies[0])).unwrap());
         });
@@ -189,7 +189,7 @@ fn steps(c: &mut Criterion) {
             drop(verifier);
         });
         group.bench_function("read every message", |b| {
-            b.iter(|| made[0].messages().map(|m| m.payload().len()).sum::<usize>());
+            b.iter(|| batches[0].messages().map(|m| m.payload().len()).sum::<usize>());
         });
         group.bench_function("encode to forward", |b| {
             b.iter(|| wire::encode(black_box(&frame)));
@@ -205,7 +205,7 @@ fn core(c: &mut Criterion) {
     group.throughput(Throughput::Elements(many.len() as u64));
     group.bench_function("take in, forward to two, deliver", |b| {
         b.iter_batched(
-            || (on_a_tree(&first), many.clone()),
+            || (peer_on_a_tree(&first), many.clone()),
             |(mut p, many)| {
                 for batch in many {
                     feed(&mut p, LinkId(2), gossip(batch));
@@ -217,7 +217,7 @@ fn core(c: &mut Criterion) {
         );
     });
     group.bench_function("repeat", |b| {
-        let mut p = on_a_tree(&first);
+        let mut p = peer_on_a_tree(&first);
         for batch in &many {
             feed(&mut p, LinkId(2), gossip(batch.clone()));
         }

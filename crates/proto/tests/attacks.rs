@@ -1,5 +1,5 @@
-//! Single attacks that were found, each with what it must not achieve. A remote in these tests has
-//! valid keys and signs what it likes.
+//! Single attacks, each with the effect that it must not have. A remote in these tests has a valid
+//! key and signs any content with it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -50,8 +50,8 @@ fn with_neighbours(n: u8) -> (Rig, LinkId) {
     (rig, link)
 }
 
-fn request(who: u8, want: PeerRequestKind) -> PeerRequest {
-    let me = identity(who);
+fn request(requester: u8, want: PeerRequestKind) -> PeerRequest {
+    let me = identity(requester);
     PeerRequest {
         record: signed_record(&me, 1, 1),
         want,
@@ -60,7 +60,7 @@ fn request(who: u8, want: PeerRequestKind) -> PeerRequest {
     }
 }
 
-/// A batch as it comes along a tree.
+/// A batch as the parent in the tree sends it.
 fn gossip(batch: Batch) -> Gossip {
     Gossip { hops: 1, explores: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
@@ -69,33 +69,36 @@ fn count_sent(rig: &Rig, name: &str) -> usize {
     rig.sent.iter().filter(|(_, f)| f.name() == name).count()
 }
 
-/// The peer asks others to be its neighbours, and gets a request for an answer, on the same link.
-/// Where both ask, the request of the smaller id stands, so for some of them it gives way.
+/// The peer sends a PeerRequest and receives a PeerRequest instead of a reply on the same link.
+/// Where both ends request, the request of the smaller id stands, so for some remotes the peer's
+/// own request gives way.
 #[test]
-fn a_request_in_place_of_an_answer() {
+fn request_in_place_of_an_answer_is_handled() {
     let mut rig = Rig::peer(lan());
     rig.join(0);
-    let mut met = 0;
+    let mut answered = 0;
     for _ in 0..40 {
         rig.next_deadline();
         while let Some((dial, _)) = rig.dials.first().cloned() {
             rig.answer_dial(dial, None);
         }
-        let asked = |f: &Frame| matches!(f, Frame::PeerRequest(_));
-        let Some((link, _)) = rig.sent.iter().rfind(|(_, f)| asked(f)).cloned() else { continue };
+        let is_request = |f: &Frame| matches!(f, Frame::PeerRequest(_));
+        let Some((link, _)) = rig.sent.iter().rfind(|(_, f)| is_request(f)).cloned() else {
+            continue;
+        };
         rig.sent.clear();
         let Some(remote) = rig.links.get(&link).copied() else { continue };
-        rig.receive(link, request(remote.who, PeerRequestKind::Overflow));
+        rig.receive(link, request(remote.number, PeerRequestKind::Overflow));
         rig.check();
-        met += 1;
+        answered += 1;
     }
-    assert!(met > 0, "it asks nobody");
+    assert!(answered > 0, "the peer sends no request");
 }
 
-/// A neighbour whose word is from a later life than its record, and which then falls silent. A
-/// report with that word is malformed, and seeds close the link on which one comes.
+/// The requester's adjacency is of a later incarnation than its record. A death report with such an
+/// adjacency is malformed, and seeds close the link of its reporter.
 #[test]
-fn a_word_from_another_life_makes_no_neighbour() {
+fn adjacency_of_another_incarnation_makes_no_neighbour() {
     let mut rig = Rig::peer(lan());
     rig.join(0);
     let link = rig.link_up(1, Role::Peer, None);
@@ -105,13 +108,13 @@ fn a_word_from_another_life_makes_no_neighbour() {
         ..request(1, PeerRequestKind::Overflow)
     };
     rig.receive(link, r);
-    assert!(rig.as_peer().snapshot(rig.now).neighbours.is_empty(), "it was accepted");
+    assert!(rig.as_peer().snapshot(rig.now).neighbours.is_empty(), "the request was accepted");
 }
 
-/// One neighbour says, as often as it likes, that a publisher has published everything there can
-/// be. What the publisher really publishes must still arrive.
+/// One neighbour claims again and again that a publisher has published every possible sequence
+/// number. The messages that the publisher does publish must still be delivered.
 #[test]
-fn a_neighbour_cannot_silence_a_publisher() {
+fn false_summaries_do_not_hide_later_messages_of_a_publisher() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
@@ -124,23 +127,27 @@ fn a_neighbour_cannot_silence_a_publisher() {
             floor: 0,
         };
         rig.receive(link, Summary { hash, entries: Some(vec![entry]) });
-        // As long as it takes; the peer may well wait between its attempts.
+        // The peer may wait between its attempts to pull.
         rig.pass(Duration::from_secs(20));
     }
     let next = message(&publisher, 1, 1, b"b");
     rig.receive(link, gossip(next.clone()));
-    assert!(rig.deliveries.contains_key(&first_of(&next)), "its next message counts as a repeat");
+    assert!(
+        rig.deliveries.contains_key(&first_of(&next)),
+        "the next message counts as a duplicate"
+    );
 }
 
-/// Nor may it cut up gaps into more pieces than a summary may name.
+/// A neighbour must not be able to split gaps into more parts than a Summary may name.
 #[test]
-fn gaps_stay_within_their_bound() {
+fn gaps_from_summaries_stay_within_their_bound() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     for i in 0..256 {
         rig.receive(link, gossip(message(&publisher, 1, 10 * i, b"a")));
     }
-    // It lacks the end of each gap and the start of the next one, and claims what is between.
+    // The neighbour lacks the end of each gap and the start of the next one, and claims the
+    // numbers between them.
     let gaps: Vec<(u64, u64)> = (0..255).map(|i| (10 * i + 5, 10 * i + 13)).collect();
     let publisher = publisher.id();
     let entry = SummaryEntry { publisher, epoch: 1, next: 2560, gaps, floor: 0 };
@@ -148,14 +155,14 @@ fn gaps_stay_within_their_bound() {
         assert!(rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) }));
         rig.pass(Duration::from_secs(20));
     }
-    // A question by hash alone is answered with everything; the rig checks that it is well formed.
+    // A Summary without entries is answered with all entries; the rig checks that they are valid.
     rig.receive(link, Summary { hash: 77, entries: None });
 }
 
-/// A publisher with very many streams and gaps in each must not make the summary longer than a
-/// frame.
+/// A publisher with very many streams, and gaps in each of them, must not make the Summary longer
+/// than a frame.
 #[test]
-fn a_summary_fits_a_frame() {
+fn summary_of_many_streams_fits_a_frame() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     for epoch in 0..700u64 {
@@ -170,33 +177,33 @@ fn a_summary_fits_a_frame() {
     assert!(longest <= MAX_FRAME);
 }
 
-/// Two peers that lack what the other cannot supply any more must not ask each other for ever; and
-/// who is compared with learns what it lacks.
+/// Two peers that lack messages which the other one has evicted must not ask each other for ever.
+/// The other side of the comparison learns what it lacks.
 #[test]
-fn a_comparison_comes_to_an_end() {
+fn comparison_of_message_lists_ends() {
     let (mut rig, link) = with_neighbours(1);
     for n in [2, 3] {
         rig.receive(link, gossip(message(&identity(n), 1, 0, b"a")));
     }
     rig.pass(Duration::from_secs(1));
     rig.sent.clear();
-    // The neighbour has seen what it does not keep any more, and lacks the rest. It answers as an
-    // honest one does: with its entries, whenever it is asked by hash.
+    // The neighbour has evicted the messages of peer 5 and lacks the others. It answers as an
+    // honest neighbour does: with its entries, to each Summary without entries.
     let publisher = identity(5).id();
     let entry = SummaryEntry { publisher, epoch: 1, next: 3, gaps: Vec::new(), floor: 0 };
     let all = Summary { hash: 1, entries: Some(vec![entry]) };
     rig.receive(link, all.clone());
-    let (mut rounds, mut told) = (0, Vec::new());
+    let (mut rounds, mut announced) = (0, Vec::new());
     while let Some((_, frame)) = rig.sent.pop_front() {
         match frame {
             Frame::Announce(f) => {
-                told.extend(f.ranges.iter().map(|r| (r.publisher, r.from, r.to)));
-                // It hears nothing of it, and answers once more.
+                announced.extend(f.ranges.iter().map(|r| (r.publisher, r.from, r.to)));
+                // The neighbour ignores the announcement and answers once more.
                 rig.receive(link, all.clone());
             }
             Frame::Summary(f) if f.entries.is_none() => {
                 rounds += 1;
-                assert!(rounds < 20, "it asks again and again, as fast as the answers come");
+                assert!(rounds < 20, "the peer asks again after every answer");
                 rig.receive(link, all.clone());
             }
             _ => {}
@@ -204,31 +211,31 @@ fn a_comparison_comes_to_an_end() {
     }
     let mut lacking = [2, 3].map(|n| (identity(n).id(), 0, 1));
     lacking.sort_unstable();
-    assert_eq!(told, lacking, "once");
-    assert!(rig.events.get("gap").copied().unwrap_or(0) <= 1, "the same gap is told again");
+    assert_eq!(announced, lacking, "announced once");
+    assert!(rig.events.get("gap").copied().unwrap_or(0) <= 1, "the same gap is reported twice");
 }
 
-/// A neighbour sends the peer off to link with very many others, at addresses of its choice.
+/// A neighbour tells the peer to link with very many others, at addresses that it has chosen.
 #[test]
-fn a_neighbour_cannot_make_it_dial_without_end() {
+fn rewire_requests_cause_a_bounded_number_of_dials() {
     let (mut rig, link) = with_neighbours(1);
     let before = rig.dials.len();
     let known = rig.as_peer().members(rig.now).len();
     for n in 0..2_000u16 {
         let mut secret = [77; 32];
         secret[..2].copy_from_slice(&n.to_be_bytes());
-        let stranger = Identity::from_secret(&secret);
+        let unknown_identity = Identity::from_secret(&secret);
         let in_place_of = identity(1).id();
-        rig.receive(link, Rewire { to: signed_record(&stranger, 1, 0), in_place_of });
+        rig.receive(link, Rewire { to: signed_record(&unknown_identity, 1, 0), in_place_of });
     }
     let dials = rig.dials.len() - before;
     assert!(dials <= 64, "{dials} dials at once");
     let learned = rig.as_peer().members(rig.now).len() - known;
-    assert!(learned <= 64, "{learned} peers that nobody but this neighbour has seen");
+    assert!(learned <= 64, "{learned} peers that only this neighbour has named");
 }
 
 #[test]
-fn nobody_says_goodbye_for_another() {
+fn peer_is_left_only_by_its_own_signed_record() {
     let mut rig = Rig::peer(lan());
     rig.join(2);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
@@ -245,9 +252,10 @@ fn nobody_says_goodbye_for_another() {
     );
     assert_eq!(state(&rig), Some(MemberState::Alive));
     assert_eq!(rig.as_peer().snapshot(rig.now).counters.get("goodbyes_unproved"), 1);
-    // Its own word.
-    let goodbye = Record { presence: Presence::Left, sequence: 3, ..record(&identity(1), 1, 3) };
-    let left = vec![Signed::sign(goodbye, &identity(1))];
+    // The record that peer 1 itself signed is a proof.
+    let left_record =
+        Record { presence: Presence::Left, sequence: 3, ..record(&identity(1), 1, 3) };
+    let left = vec![Signed::sign(left_record, &identity(1))];
     rig.receive(
         seed,
         MembersChanged { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
@@ -255,9 +263,9 @@ fn nobody_says_goodbye_for_another() {
     assert_eq!(state(&rig), Some(MemberState::Left));
 }
 
-/// One seed of three must not be able to use up a peer's incarnations.
+/// One seed of three must not be able to make a peer use up its incarnations.
 #[test]
-fn one_seed_cannot_end_a_peers_lives() {
+fn one_seed_cannot_use_up_incarnations() {
     let mut rig = Rig::peer(lan());
     rig.join(1);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
@@ -268,12 +276,13 @@ fn one_seed_cannot_end_a_peers_lives() {
         certificate: None,
         nonce: ByteArray::from([0; 16]),
     };
-    let of = |who: &Identity, incarnation| signed_record(who, incarnation, u64::MAX);
+    let newest_of =
+        |identity: &Identity, incarnation| signed_record(identity, incarnation, u64::MAX);
     for _ in 0..10 {
         rig.receive(seed, stale(None));
-        rig.receive(seed, stale(Some(of(&identity(3), u64::MAX))));
-        rig.receive(seed, stale(Some(of(&victim(), before - 1))));
-        // Its present record proves nothing.
+        rig.receive(seed, stale(Some(newest_of(&identity(3), u64::MAX))));
+        rig.receive(seed, stale(Some(newest_of(&victim(), before - 1))));
+        // The present record of the peer proves nothing.
         rig.pass(Duration::from_secs(1));
         rig.timeout();
         let newest = |r: &&SignedRecord| (r.incarnation, r.sequence);
@@ -290,22 +299,26 @@ fn one_seed_cannot_end_a_peers_lives() {
     };
     rig.receive(seed, dead);
     assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before);
-    // What it signed itself, in a life that it does not remember, it has to believe.
-    rig.receive(seed, stale(Some(of(&victim(), before + 6))));
+    // A record that the peer itself signed, in an incarnation that it does not remember, counts.
+    rig.receive(seed, stale(Some(newest_of(&victim(), before + 6))));
     assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before + 7);
 }
 
-/// A certificate that a majority did sign, in a refusal that names another incarnation or is about
-/// somebody else.
+/// A refusal carries a certificate that a majority signed, for an earlier incarnation or for
+/// another peer.
 #[test]
-fn a_refusal_is_held_against_its_own_certificate() {
+fn refusal_needs_a_certificate_for_this_peer_and_incarnation() {
     for subject in [victim().id(), identity(3).id()] {
         let mut rig = Rig::peer(lan());
         rig.join(1);
         let seeds: Vec<LinkId> =
             rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(l, _)| *l).collect();
-        let voters: Vec<Identity> =
-            rig.links.values().filter(|r| r.role == Role::Seed).map(|r| identity(r.who)).collect();
+        let voters: Vec<Identity> = rig
+            .links
+            .values()
+            .filter(|r| r.role == Role::Seed)
+            .map(|r| identity(r.number))
+            .collect();
         rig.receive(
             seeds[0],
             RegisterRefused {
@@ -316,26 +329,26 @@ fn a_refusal_is_held_against_its_own_certificate() {
             },
         );
         let now = rig.as_peer().snapshot(rig.now).incarnation;
-        assert!(now <= 2, "incarnation {now} on a certificate for 1");
+        assert!(now <= 2, "incarnation {now} after a certificate for 1");
     }
 }
 
-/// Somebody who merely says that it is a seed accuses the peer again and again.
+/// A node that claims to be a seed, with a key that is not one of a seed, accuses the peer.
 #[test]
-fn a_stranger_that_says_it_is_a_seed_is_not_one() {
+fn accusation_of_an_unproved_seed_is_ignored() {
     let (mut rig, _) = with_neighbours(1);
     let link = rig.link_up(6, Role::Seed, None);
     rig.sent.clear();
     for _ in 0..50 {
         rig.receive(link, Accused { incarnation: 1, certificate: None });
     }
-    assert_eq!(count_sent(&rig, "Register"), 0, "each accusation is passed on to the seeds");
+    assert_eq!(count_sent(&rig, "Register"), 0, "the accusation leads to registrations");
 }
 
-/// One seed says that the network is as large as can be. The target must stay one that the honest
+/// One seed claims the largest possible network. The target degree must stay one that the honest
 /// seeds accept.
 #[test]
-fn one_seed_cannot_inflate_the_network() {
+fn one_seed_cannot_inflate_the_network_size() {
     let mut rig = Rig::peer(lan());
     rig.join(0);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
@@ -351,13 +364,13 @@ fn one_seed_cannot_inflate_the_network() {
     };
     rig.receive(seed, lie);
     let after = rig.as_peer().snapshot(rig.now);
-    assert!(after.network_size < 1000, "{} peers, on one seed's word", after.network_size);
+    assert!(after.network_size < 1000, "{} peers, as one seed claims", after.network_size);
     assert!(after.target <= before.target.max(max_target(28)), "target {}", after.target);
 }
 
-/// A short question must not be answered with half a gigabyte.
+/// A short Pull must not be answered with half a gigabyte.
 #[test]
-fn a_pull_is_bounded_in_bytes() {
+fn answer_to_a_pull_is_bounded_in_bytes() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     let m = message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD]);
@@ -365,15 +378,15 @@ fn a_pull_is_bounded_in_bytes() {
     let range = Range { publisher: publisher.id(), epoch: 1, from: 0, to: 1 };
     rig.sent.clear();
     rig.receive(link, Pull { ranges: vec![range; 1024], nonce: 1 });
-    // The rig remembers the last 64 frames.
+    // The rig keeps the last 64 frames.
     let sent = count_sent(&rig, "Gossip") * MAX_PAYLOAD;
-    assert!(sent <= QUEUE_PAYLOAD, "{} MiB for one question", sent >> 20);
+    assert!(sent <= QUEUE_PAYLOAD, "{} MiB for one Pull", sent >> 20);
 }
 
-/// An entry whose certificate is of an earlier life than its record: the hash that registries are
-/// compared by must stay that of what is in the table.
+/// The certificate of an entry is of an earlier incarnation than its record. The bucket's hash must
+/// stay the hash of what is in the registry.
 #[test]
-fn an_entry_with_an_outdated_certificate_leaves_the_hash_right() {
+fn entry_with_an_outdated_certificate_keeps_the_bucket_hash_correct() {
     let mut rig = Rig::seed(lan());
     while let Some((dial, _)) = rig.dials.first().cloned() {
         rig.answer_dial(dial, None);
@@ -404,9 +417,9 @@ fn an_entry_with_an_outdated_certificate_leaves_the_hash_right() {
     assert_eq!(digest.unwrap()[bucket], Entry::new(record).fingerprint());
 }
 
-/// Somebody who merely says that it is a seed does not hold a seed's links for ever.
+/// A node that claims to be a seed must not occupy a link of a seed for ever.
 #[test]
-fn an_unknown_seed_does_not_keep_its_link() {
+fn link_of_an_unproved_seed_is_closed() {
     let mut rig = Rig::seed(lan());
     let link = rig.link_up(6, Role::Seed, None);
     for _ in 0..400 {
@@ -415,9 +428,9 @@ fn an_unknown_seed_does_not_keep_its_link() {
     assert!(!rig.links.contains_key(&link), "after {}", rig.now);
 }
 
-/// After its goodbye a peer sends nothing and keeps no link, whenever it is called.
+/// A peer that has left sends nothing and keeps no link, whenever it is called.
 #[test]
-fn nothing_comes_after_the_goodbye() {
+fn peer_sends_nothing_and_keeps_no_link_after_leaving() {
     let (mut rig, _) = with_neighbours(2);
     let now = rig.now;
     rig.as_peer_mut().leave(now, Duration::from_secs(2));
@@ -430,12 +443,13 @@ fn nothing_comes_after_the_goodbye() {
     rig.timeout();
     assert!(rig.sent.is_empty());
     rig.link_up(3, Role::Peer, None);
-    assert!(rig.links.is_empty(), "a link that nobody will ever close");
+    assert!(rig.links.is_empty(), "a link that would stay for ever");
 }
 
-/// An honest seed never has to send more than fits a frame: whole buckets of well-witnessed deaths.
+/// A bucket full of certificates with the most witnesses allowed is sent in frames within the
+/// limit.
 #[test]
-fn a_bucket_full_of_deaths_fits_its_frames() {
+fn bucket_full_of_certificates_fits_its_frames() {
     let mut rig = Rig::seed(lan());
     while let Some((dial, _)) = rig.dials.first().cloned() {
         rig.answer_dial(dial, None);
@@ -446,9 +460,9 @@ fn a_bucket_full_of_deaths_fits_its_frames() {
     let dead = |n: u16| {
         let mut secret = [55; 32];
         secret[..2].copy_from_slice(&n.to_be_bytes());
-        let who = Identity::from_secret(&secret);
-        let certificate = certificate(&voters, who.id(), 1, &witnesses);
-        Entry { record: signed_record(&who, 1, 0), certificate: Some(certificate) }
+        let dead = Identity::from_secret(&secret);
+        let certificate = certificate(&voters, dead.id(), 1, &witnesses);
+        Entry { record: signed_record(&dead, 1, 0), certificate: Some(certificate) }
     };
     for part in 0..3 {
         let entries = (part * 200..(part + 1) * 200).map(dead).collect();
@@ -461,28 +475,28 @@ fn a_bucket_full_of_deaths_fits_its_frames() {
 
 // ---- broadcast -----------------------------------------------------------------------------
 
-/// Somebody that nobody else has heard of.
-fn stranger(n: u32) -> Identity {
+/// An identity that no other node knows.
+fn unknown_identity(n: u32) -> Identity {
     let mut secret = [88; 32];
     secret[..4].copy_from_slice(&n.to_be_bytes());
     Identity::from_secret(&secret)
 }
 
-/// The link of a neighbour.
-fn link_of(rig: &Rig, who: u8) -> LinkId {
-    let id = identity(who).id();
+/// The link of the neighbour with this identity number.
+fn link_of(rig: &Rig, number: u8) -> LinkId {
+    let id = identity(number).id();
     let found = rig.as_peer().snapshot(rig.now).neighbours.into_iter().find(|v| v.id == id);
     found.expect("a neighbour").link
 }
 
-/// The neighbour that brings a publisher's batches.
-fn parent(rig: &Rig, of: &Identity) -> Option<PeerId> {
+/// The parent for a publisher.
+fn parent(rig: &Rig, publisher: &Identity) -> Option<PeerId> {
     let trees = rig.as_peer().snapshot(rig.now).trees;
-    trees.iter().find(|t| t.publisher == of.id())?.parent
+    trees.iter().find(|t| t.publisher == publisher.id())?.parent
 }
 
-/// These publishers, as grafts and prunes name them.
-fn of(publishers: &[&Identity]) -> Vec<u64> {
+/// The tokens by which Graft and Prune name the publishers.
+fn tokens_of(publishers: &[&Identity]) -> Vec<u64> {
     publishers.iter().map(|p| ack_token(&p.id())).collect()
 }
 
@@ -490,22 +504,23 @@ fn counter(rig: &Rig, name: &str) -> u64 {
     rig.as_peer().snapshot(rig.now).counters.get(name)
 }
 
-fn entry(who: &Identity, next: u64, floor: u64) -> SummaryEntry {
-    SummaryEntry { publisher: who.id(), epoch: 1, next, gaps: Vec::new(), floor }
+fn entry(publisher: &Identity, next: u64, floor: u64) -> SummaryEntry {
+    SummaryEntry { publisher: publisher.id(), epoch: 1, next, gaps: Vec::new(), floor }
 }
 
-fn range(who: &Identity, from: u64, to: u64) -> Range {
-    Range { publisher: who.id(), epoch: 1, from, to }
+fn range(publisher: &Identity, from: u64, to: u64) -> Range {
+    Range { publisher: publisher.id(), epoch: 1, from, to }
 }
 
-/// Everything of everybody is announced, most of it made up. What is real must still be asked for
-/// and come.
+/// A neighbour announces ranges of 30 000 invented publishers. A real range that another neighbour
+/// announces must still be pulled.
 #[test]
-fn announcements_of_everything_there_can_be() {
+fn invented_announcements_do_not_hide_real_ones() {
     let (mut rig, link) = with_neighbours(2);
     let honest = link_of(&rig, 2);
     for round in 0..30 {
-        let ranges = (0..1024).map(|n| range(&stranger(round * 1024 + n), 0, u64::MAX)).collect();
+        let ranges =
+            (0..1024).map(|n| range(&unknown_identity(round * 1024 + n), 0, u64::MAX)).collect();
         assert!(rig.receive(link, Announce { ranges }));
         rig.pass(Duration::from_millis(100));
         rig.timeout();
@@ -523,21 +538,21 @@ fn announcements_of_everything_there_can_be() {
             to == honest && matches!(&f, Frame::Pull(p) if named(p))
         });
     }
-    assert!(asked, "what a neighbour really has is never asked for");
-    assert_eq!(counter(&rig, "gaps"), 0, "what nobody has sent is no gap");
+    assert!(asked, "the real range is never pulled");
+    assert_eq!(counter(&rig, "gaps"), 0, "an invented range is no gap");
     rig.check();
 }
 
-/// A neighbour says that it has as much as there can be, again and again, and has nothing.
+/// A neighbour claims every possible sequence number again and again, and has nothing.
 #[test]
-fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
+fn claimed_range_that_never_arrives_is_pulled_at_a_bounded_rate() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
     let before = rig.total("Pull").0;
     let mut answered = before;
     for hash in 0..600 {
-        // Ten minutes: a claim a second, and an answer of nothing to each question.
+        // Ten minutes with a claim each second, and an empty answer to each Pull.
         let entries = Some(vec![entry(&publisher, u64::MAX, 0)]);
         rig.receive(link, Summary { hash, entries });
         rig.receive(link, Announce { ranges: vec![range(&publisher, 0, u64::MAX)] });
@@ -545,19 +560,19 @@ fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
         rig.timeout();
         while rig.total("Pull").0 > answered {
             answered += 1;
-            assert!(answered - before < 10_000, "it asks as fast as it is answered");
+            assert!(answered - before < 10_000, "a Pull follows every answer");
             let nonce = last_pull(&rig);
             rig.receive(link, Pulled { batches: 0, refused: false, nonce });
         }
     }
     let pulls = rig.total("Pull").0 - before;
-    assert!(pulls <= 1800, "{pulls} questions in ten minutes");
+    assert!(pulls <= 1800, "{pulls} pulls in ten minutes");
 }
 
-/// It comes back from behind a cut. Neighbours that come after the first one may keep what that has
-/// let go.
+/// The peer returns from a partition. Neighbours that connect after the first one may still retain
+/// messages that the first one has evicted.
 #[test]
-fn first_neighbour_alone_makes_no_gap_before_others_had_time_to_come() {
+fn first_neighbour_alone_causes_no_gap_before_others_can_connect() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
@@ -577,20 +592,20 @@ fn first_neighbour_alone_makes_no_gap_before_others_had_time_to_come() {
         }
     };
     pass(&mut rig, 8);
-    assert_eq!(counter(&rig, "gaps"), 0, "on the word of one");
+    assert_eq!(counter(&rig, "gaps"), 0, "one neighbour alone");
     pass(&mut rig, 8);
-    assert!(counter(&rig, "gaps") > 0, "there is no other");
+    assert!(counter(&rig, "gaps") > 0, "no other neighbour has connected");
 }
 
-/// What the answer to the last pull repeats.
+/// The nonce of the last Pull, which its answer has to repeat.
 fn last_pull(rig: &Rig) -> u64 {
     let nonce = |f: &Frame| if let Frame::Pull(p) = f { Some(p.nonce) } else { None };
     rig.sent.iter().rev().find_map(|(_, f)| nonce(f)).unwrap()
 }
 
-/// "I have sent it", without having sent anything.
+/// A neighbour answers each Pull with a Pulled that counts one batch, and has sent none.
 #[test]
-fn an_answer_without_content_does_not_turn_in_circles() {
+fn empty_answers_cause_no_pull_loop() {
     let (mut rig, link) = with_neighbours(3);
     let publisher = identity(5);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
@@ -603,7 +618,7 @@ fn an_answer_without_content_does_not_turn_in_circles() {
         rig.next_deadline();
         while rig.total("Pull").0 > answered {
             answered += 1;
-            assert!(answered - before < 30, "{} questions in no time", answered - before);
+            assert!(answered - before < 30, "{} pulls within two seconds", answered - before);
             let nonce = last_pull(&rig);
             rig.receive(link, Pulled { batches: 1, refused: false, nonce });
         }
@@ -611,9 +626,9 @@ fn an_answer_without_content_does_not_turn_in_circles() {
     assert_eq!(counter(&rig, "gaps"), 0, "given up within two seconds");
 }
 
-/// The floor that one neighbour names must not hide what another one brings.
+/// A false floor in one neighbour's Summary must not hide the messages that another one sends.
 #[test]
-fn a_false_floor_hides_nothing() {
+fn false_floor_hides_no_messages() {
     for floor in [1, 1 << 40, u64::MAX - 1] {
         let (mut rig, link) = with_neighbours(2);
         let honest = link_of(&rig, 2);
@@ -629,9 +644,9 @@ fn a_false_floor_hides_nothing() {
     }
 }
 
-/// The same, when something else came before the first message.
+/// The same where a later message arrives before the first one.
 #[test]
-fn a_false_floor_hides_nothing_that_came_late() {
+fn false_floor_hides_no_late_messages() {
     let (mut rig, link) = with_neighbours(2);
     let honest = link_of(&rig, 2);
     let publisher = identity(5);
@@ -645,14 +660,14 @@ fn a_false_floor_hides_nothing_that_came_late() {
     for _ in 0..60 {
         rig.next_deadline();
     }
-    // All of it, or word of what is missing.
-    let told = counter(&rig, "messages_missed");
-    assert_eq!(rig.deliveries.len() as u64 + told, 5, "{told} told as missing");
+    // Each message is delivered or reported as missed.
+    let missed = counter(&rig, "messages_missed");
+    assert_eq!(rig.deliveries.len() as u64 + missed, 5, "{missed} reported as missed");
 }
 
-/// Two contents for one number, and batches that overlap in every way: each number once, in order.
+/// A publisher signs two contents for one number, and batches that overlap in every way.
 #[test]
-fn a_publisher_that_contradicts_itself() {
+fn contradicting_batches_deliver_each_number_once_in_order() {
     let (mut rig, link) = with_neighbours(3);
     let other = link_of(&rig, 2);
     let publisher = identity(5);
@@ -678,21 +693,21 @@ fn a_publisher_that_contradicts_itself() {
             rig.check();
         }
     }
-    // The rig holds the deliveries against order and gaps; in the end nothing is left open.
+    // The rig checks the order of deliveries and gaps; at the end no number is pending.
     let delivered = rig.deliveries.len() as u64;
     assert_eq!(delivered + counter(&rig, "messages_missed"), 5 * 35 + 38);
     assert!(delivered > 150, "{delivered}");
 }
 
-/// Every batch of a publisher says that it explores: it goes over the tree and not over all links.
+/// Every batch of a publisher has the flag to explore. Most of them follow the tree all the same.
 #[test]
-fn batches_that_explore_are_not_followed_as_fast_as_they_come() {
+fn exploring_batches_are_followed_at_a_bounded_rate() {
     let (mut rig, link) = with_neighbours(4);
     let publisher = identity(1);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
-    for who in [2, 3] {
-        let other = link_of(&rig, who);
-        rig.receive(other, Prune { publishers: of(&[&publisher]) });
+    for number in [2, 3] {
+        let other = link_of(&rig, number);
+        rig.receive(other, Prune { publishers: tokens_of(&[&publisher]) });
     }
     rig.pass(Duration::from_secs(10));
     let before = rig.total("Gossip").0;
@@ -703,14 +718,14 @@ fn batches_that_explore_are_not_followed_as_fast_as_they_come() {
         rig.timeout();
     }
     let sent = rig.total("Gossip").0 - before;
-    // All of them to the one neighbour that gets them, and one to the two that do not.
+    // All of them to the one child, and one of them to the two lazy neighbours.
     assert_eq!(sent, 1000 + 2);
 }
 
-/// Batches that are old, as their sender says, of somebody unknown, and that explore: they flood
-/// nothing.
+/// Batches with a high age and the flag to explore are not sent to all neighbours, neither of an
+/// unknown publisher nor of a known one.
 #[test]
-fn old_batches_are_not_flooded_though_they_explore() {
+fn old_exploring_batches_are_not_flooded() {
     let (mut rig, link) = with_neighbours(4);
     let publisher = identity(1);
     let old = |n| {
@@ -721,36 +736,36 @@ fn old_batches_are_not_flooded_though_they_explore() {
     for n in 0..100 {
         rig.receive(link, old(n));
     }
-    assert_eq!(rig.total("Gossip").0 - before, 0, "of somebody unknown");
+    assert_eq!(rig.total("Gossip").0 - before, 0, "of an unknown publisher");
     rig.pass(Duration::from_secs(1));
     rig.timeout();
-    assert!(rig.total("Announce").0 > 0, "who lacks them asks");
+    assert!(rig.total("Announce").0 > 0, "they are announced");
     rig.receive(link, gossip(message(&publisher, 1, 100, b"x")));
-    for who in [2, 3] {
-        let other = link_of(&rig, who);
-        rig.receive(other, Prune { publishers: of(&[&publisher]) });
+    for number in [2, 3] {
+        let other = link_of(&rig, number);
+        rig.receive(other, Prune { publishers: tokens_of(&[&publisher]) });
     }
     let before = rig.total("Gossip").0;
     for n in 101..201 {
         rig.receive(link, old(n));
     }
-    assert_eq!(rig.total("Gossip").0 - before, 100, "to the one neighbour that gets them");
+    assert_eq!(rig.total("Gossip").0 - before, 100, "to the one child");
 }
 
-/// A witness that cannot reach the accused says so, and goes on to take it for what the seeds say
-/// it is.
+/// A witness that cannot reach the accused testifies, and shows the accused in the state that the
+/// seeds report.
 #[test]
-fn an_appointed_witness_holds_nobody_for_a_suspect() {
+fn appointed_witness_does_not_suspect_the_subject() {
     let (mut rig, _) = with_neighbours(1);
-    let (seed, who) = rig
+    let (link, seed) = rig
         .links
         .iter()
         .find(|(_, r)| r.role == Role::Seed)
-        .map(|(link, r)| (*link, identity(r.who)))
+        .map(|(link, r)| (*link, identity(r.number)))
         .unwrap();
     let accused = identity(5);
-    let appointment = appointment(&who, victim().id(), accused.id(), 1);
-    rig.receive(seed, Appoint { appointment, record: signed_record(&accused, 1, 0) });
+    let appointment = appointment(&seed, victim().id(), accused.id(), 1);
+    rig.receive(link, Appoint { appointment, record: signed_record(&accused, 1, 0) });
     for _ in 0..40 {
         for (dial, _) in core::mem::take(&mut rig.dials) {
             rig.handle(Input::DialFailed { dial, why: DialError::TimedOut });
@@ -764,29 +779,29 @@ fn an_appointed_witness_holds_nobody_for_a_suspect() {
     assert_eq!(found.state, MemberState::Alive);
 }
 
-/// Publishers by the thousand, each with a tree: what is known of trees stays bounded, and the next
-/// publisher is heard.
+/// With thousands of publishers the number of trees stays bounded, and messages of the next
+/// publisher are delivered.
 #[test]
-fn trees_without_end() {
+fn number_of_trees_is_bounded() {
     let (mut rig, link) = with_neighbours(3);
     for n in 0..MAX_TREES as u32 + 500 {
-        rig.receive(link, gossip(message(&stranger(n), 1, 0, b"x")));
+        rig.receive(link, gossip(message(&unknown_identity(n), 1, 0, b"x")));
     }
     let trees = rig.as_peer().snapshot(rig.now).trees.len();
     assert!((MAX_TREES / 2..=MAX_TREES).contains(&trees), "{trees} trees");
     rig.receive(link, gossip(message(&identity(5), 1, 0, b"x")));
     assert!(rig.deliveries.contains_key(&first_of(&message(&identity(5), 1, 0, b"x"))));
-    // The way of all of them is lost, and a neighbour comes: no frame names more than it may.
+    // The parent of all trees is lost, and a new neighbour connects: no Graft exceeds its limit.
     rig.sent.clear();
     rig.link_down(link, LinkDown::Lost);
     let named = |rig: &Rig, on| {
-        let of = |(to, f): &(LinkId, Frame)| match f {
+        let publishers = |(to, f): &(LinkId, Frame)| match f {
             Frame::Graft(g) if *to == on => g.publishers.len(),
             _ => 0,
         };
-        rig.sent.iter().map(of).sum::<usize>()
+        rig.sent.iter().map(publishers).sum::<usize>()
     };
-    assert_eq!([2, 3].map(|who| named(&rig, link_of(&rig, who))), [trees + 1; 2]);
+    assert_eq!([2, 3].map(|number| named(&rig, link_of(&rig, number))), [trees + 1; 2]);
     rig.sent.clear();
     let link = rig.link_up(4, Role::Peer, None);
     rig.receive(link, request(4, PeerRequestKind::Overflow));
@@ -794,28 +809,27 @@ fn trees_without_end() {
     rig.check();
 }
 
-/// More than may be named is malformed.
+/// A Graft or Prune that names more publishers than the limit is malformed.
 #[test]
-fn grafts_and_prunes_name_at_most_so_many() {
+fn grafts_and_prunes_with_too_many_publishers_are_refused() {
     let (mut rig, link) = with_neighbours(2);
-    for (n, taken) in [(MAX_GRAFTED, true), (MAX_GRAFTED + 1, false)] {
+    for (n, accepted) in [(MAX_GRAFTED, true), (MAX_GRAFTED + 1, false)] {
         let publishers = vec![7; n];
         let graft = Graft { publishers: publishers.clone(), have: Vec::new() };
-        assert_eq!(rig.receive(link, graft), taken);
-        assert_eq!(rig.receive(link, Prune { publishers }), taken);
+        assert_eq!(rig.receive(link, graft), accepted);
+        assert_eq!(rig.receive(link, Prune { publishers }), accepted);
     }
 }
 
-/// A neighbour that wants no batches gets announcements only, and everybody else gets what they got
-/// before.
+/// A neighbour that prunes gets announcements only; all other neighbours get the same as before.
 #[test]
-fn prunes_are_for_the_one_who_asks() {
+fn prune_affects_only_its_sender() {
     let (mut rig, link) = with_neighbours(4);
     let publisher = identity(1);
-    let [two, three] = [2, 3].map(|who| link_of(&rig, who));
+    let [two, three] = [2, 3].map(|number| link_of(&rig, number));
     rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
     for _ in 0..1000 {
-        rig.receive(two, Prune { publishers: of(&[&publisher]) });
+        rig.receive(two, Prune { publishers: tokens_of(&[&publisher]) });
     }
     rig.pass(Duration::from_secs(1));
     rig.timeout();
@@ -828,42 +842,42 @@ fn prunes_are_for_the_one_who_asks() {
     };
     assert_eq!((got(&rig, two, "Gossip"), got(&rig, two, "Announce")), (0, 1));
     assert_eq!((got(&rig, three, "Gossip"), got(&rig, three, "Announce")), (1, 0));
-    // What it publishes itself is heard as before, and it may change its mind.
+    // Its own messages are delivered as before, and a Graft makes it a child again.
     rig.receive(two, gossip(message(&identity(2), 1, 0, b"x")));
     assert!(rig.deliveries.contains_key(&first_of(&message(&identity(2), 1, 0, b"x"))));
-    rig.receive(two, Graft { publishers: of(&[&publisher]), have: Vec::new() });
+    rig.receive(two, Graft { publishers: tokens_of(&[&publisher]), have: Vec::new() });
     rig.sent.clear();
     rig.receive(link, gossip(message(&publisher, 1, 2, b"x")));
     assert_eq!(got(&rig, two, "Gossip"), 1);
-    // The one that brings the batches does not want any from here either.
-    rig.receive(link, Prune { publishers: of(&[&publisher]) });
+    // A Prune of the parent changes nothing for the others.
+    rig.receive(link, Prune { publishers: tokens_of(&[&publisher]) });
     rig.receive(link, gossip(message(&publisher, 1, 3, b"x")));
     assert_eq!(got(&rig, two, "Gossip"), 2);
 }
 
-/// The neighbour that brings a publisher's batches says again and again that it gets none itself.
+/// The parent for a publisher grafts again and again.
 #[test]
-fn grafts_of_a_parent_are_passed_on_once() {
+fn repeated_grafts_of_a_parent_are_answered_once() {
     let (mut rig, link) = with_neighbours(4);
     let publisher = identity(5);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
     let before = rig.total("Graft").0;
     for _ in 0..1000 {
-        rig.receive(link, Graft { publishers: of(&[&publisher]), have: Vec::new() });
+        rig.receive(link, Graft { publishers: tokens_of(&[&publisher]), have: Vec::new() });
     }
     let grafts = rig.total("Graft").0 - before;
     assert_eq!(grafts, 4, "one over each link");
     rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 1, b"x")));
     assert_eq!(parent(&rig, &publisher), Some(identity(2).id()));
-    assert_eq!(rig.total("Graft").0 - before, 5, "the new parent is told");
-    rig.receive(link, Graft { publishers: of(&[&publisher]), have: Vec::new() });
-    assert_eq!(rig.total("Graft").0 - before, 5, "it is not the parent any more");
+    assert_eq!(rig.total("Graft").0 - before, 5, "the new parent gets a Graft");
+    rig.receive(link, Graft { publishers: tokens_of(&[&publisher]), have: Vec::new() });
+    assert_eq!(rig.total("Graft").0 - before, 5, "the sender is not the parent any more");
 }
 
-/// Grafts and prunes of publishers that nobody has heard of leave nothing behind, and one graft
-/// after the other with a wish for everything is answered within bounds.
+/// Grafts and prunes of unknown publishers leave no state, and repeated grafts that ask for all
+/// messages are answered within bounds.
 #[test]
-fn grafts_by_the_thousand() {
+fn many_grafts_have_bounded_state_and_answers() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     for n in 0..40 {
@@ -880,16 +894,16 @@ fn grafts_by_the_thousand() {
     for _ in 0..100 {
         let before = rig.total("Gossip").1;
         let have = vec![entry(&publisher, 1, 0)];
-        rig.receive(link, Graft { publishers: of(&[&publisher]), have });
+        rig.receive(link, Graft { publishers: tokens_of(&[&publisher]), have });
         let bytes = rig.total("Gossip").1 - before;
-        // What does not fit into the link's queue is left out there.
-        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
+        // Batches that do not fit into the queue of the link are left out.
+        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one short frame", bytes >> 10);
     }
 }
 
-/// One question for the same thing a thousand times is answered once.
+/// A Pull that names the same range a thousand times is answered once.
 #[test]
-fn pulls_by_the_thousand() {
+fn repeated_ranges_in_a_pull_are_answered_once() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     for n in 0..40 {
@@ -900,13 +914,13 @@ fn pulls_by_the_thousand() {
         let before = rig.total("Gossip").1;
         rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000); 1024], nonce: 1 });
         let bytes = rig.total("Gossip").1 - before;
-        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
+        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one short frame", bytes >> 10);
     }
 }
 
-/// Small batches: it is their number that costs.
+/// Small batches cost by their number and not by their bytes.
 #[test]
-fn short_questions_for_small_batches() {
+fn number_of_small_batches_per_answer_is_bounded() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     for n in 0..2000 {
@@ -915,15 +929,15 @@ fn short_questions_for_small_batches() {
     let before = rig.total("Gossip").0;
     rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000)], nonce: 1 });
     let sent = rig.total("Gossip").0 - before;
-    assert!((1..=u64::from(MAX_PULL_BATCHES)).contains(&sent), "{sent} batches for one question");
+    assert!((1..=u64::from(MAX_PULL_BATCHES)).contains(&sent), "{sent} batches for one Pull");
     let before = rig.total("Gossip").0;
     let have = vec![entry(&publisher, 1, 0)];
-    rig.receive(link, Graft { publishers: of(&[&publisher]), have });
+    rig.receive(link, Graft { publishers: tokens_of(&[&publisher]), have });
     let sent = rig.total("Gossip").0 - before;
-    assert!(sent <= u64::from(MAX_PULL_BATCHES), "{sent} batches for one question");
+    assert!(sent <= u64::from(MAX_PULL_BATCHES), "{sent} batches for one Graft");
 }
 
-/// One neighbour pulls as fast as it can: 54 bytes a request, a megabyte an answer.
+/// One neighbour pulls as fast as it can: a request has 54 bytes, an answer a megabyte.
 #[test]
 fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     let (mut rig, link) = with_neighbours(2);
@@ -934,7 +948,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     for _ in 0..2 * retention {
         rig.receive(link, pull());
     }
-    assert_eq!(counter(&rig, "requests_throttled"), 0, "twice all that is kept");
+    assert_eq!(counter(&rig, "requests_throttled"), 0, "twice everything that is retained");
     let started = rig.now;
     for _ in 0..5000 {
         rig.receive(link, pull());
@@ -950,9 +964,9 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
         Frame::Pulled(f) if *to == link => Some(f.clone()),
         _ => None,
     });
-    assert!(last.is_some_and(|f| f.refused), "it is told that it was refused");
+    assert!(last.is_some_and(|f| f.refused), "the answer says that it was refused");
 
-    // Another neighbour is answered as before, and this one again later.
+    // Another neighbour is answered as before, and the first one again later.
     let other = link_of(&rig, 2);
     let answers = |rig: &mut Rig, link| {
         let before = rig.total("Gossip").0;
@@ -962,32 +976,33 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     assert_eq!(answers(&mut rig, other), 1);
     rig.pass(Duration::from_secs(3));
     assert_eq!(answers(&mut rig, link), 1);
-    let told = rig.events.get("throttled");
-    assert_eq!(told, Some(&1), "{:?}", rig.events);
+    let reported = rig.events.get("throttled");
+    assert_eq!(reported, Some(&1), "{:?}", rig.events);
 }
 
-/// A graft that asks for everything brings some payload.
+/// A Graft that asks for everything is answered with some payload.
 #[test]
-fn payload_that_grafts_bring_counts_against_the_quota_of_the_link() {
+fn payload_sent_for_grafts_counts_against_the_quota_of_the_link() {
     const SIZE: usize = 60_000;
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; SIZE])));
-    let graft = || Graft { publishers: of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] };
+    let graft =
+        || Graft { publishers: tokens_of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] };
     let before = rig.total("Gossip").1;
     for _ in 0..3 * ANSWER_BURST / SIZE as u64 {
         rig.receive(link, graft());
     }
     let bytes = rig.total("Gossip").1 - before;
-    assert!(bytes >= SIZE as u64, "it brings something at first: {bytes} bytes");
+    assert!(bytes >= SIZE as u64, "the first grafts are answered with payload: {bytes} bytes");
     let allowed = ANSWER_BURST + 2 * SIZE as u64;
     assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
     assert!(counter(&rig, "requests_throttled") > 0);
 }
 
-/// All neighbours of whoever grafts would send it the same.
+/// Otherwise all neighbours of the peer that grafts would send it the same large batch.
 #[test]
-fn what_is_large_is_announced_to_whoever_grafts() {
+fn large_batches_are_announced_to_a_neighbour_that_grafts() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     for (n, size) in [(0, 10), (1, MAX_PAYLOAD), (2, 10)] {
@@ -995,9 +1010,9 @@ fn what_is_large_is_announced_to_whoever_grafts() {
     }
     rig.sent.clear();
     let have = vec![entry(&publisher, 0, 0)];
-    rig.receive(link, Graft { publishers: of(&[&publisher]), have });
-    let to_it = rig.sent.iter().filter(|(to, _)| *to == link);
-    let told: Vec<String> = to_it
+    rig.receive(link, Graft { publishers: tokens_of(&[&publisher]), have });
+    let answers = rig.sent.iter().filter(|(to, _)| *to == link);
+    let contents: Vec<String> = answers
         .filter_map(|(_, f)| match f {
             Frame::Gossip(g) => Some(format!("sent {}", g.batch.first())),
             Frame::Announce(a) => {
@@ -1006,10 +1021,10 @@ fn what_is_large_is_announced_to_whoever_grafts() {
             _ => None,
         })
         .collect();
-    assert_eq!(told, ["sent 0", "announced 1-3"]);
+    assert_eq!(contents, ["sent 0", "announced 1-3"]);
 }
 
-/// Every kind of request, without end.
+/// A neighbour repeats each kind of request without a pause.
 #[test]
 fn requests_of_every_kind_are_bounded_by_count() {
     let publisher = identity(5);
@@ -1018,7 +1033,7 @@ fn requests_of_every_kind_are_bounded_by_count() {
         Pull { ranges: vec![], nonce: 1 }.into(),
         GetData { id }.into(),
         Summary { hash: 1, entries: None }.into(),
-        Graft { publishers: of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] }.into(),
+        Graft { publishers: tokens_of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] }.into(),
         ProbeRequest { subject: publisher.id(), incarnation: 1 }.into(),
     ];
     for frame in kinds {
@@ -1032,10 +1047,10 @@ fn requests_of_every_kind_are_bounded_by_count() {
     }
 }
 
-/// P8: who is asked for a message that it has gives it, to neighbours, and to none of them all the
-/// time.
+/// P8: a peer answers GetData of a neighbour with the message, at a bounded rate for each
+/// neighbour.
 #[test]
-fn a_message_is_given_to_who_asks_for_it_by_name() {
+fn fetch_is_answered_for_neighbours_at_a_bounded_rate() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     let large = message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD]);
@@ -1053,18 +1068,18 @@ fn a_message_is_given_to_who_asks_for_it_by_name() {
     assert_eq!(ask(&mut rig, link, id), Some(large));
     let unknown = MessageId { sequence: 7, ..id };
     assert_eq!(ask(&mut rig, link, unknown), None);
-    let stranger = rig.link_up(6, Role::Peer, None);
-    assert_eq!(ask(&mut rig, stranger, id), None, "it is no neighbour");
+    let unknown_identity = rig.link_up(6, Role::Peer, None);
+    assert_eq!(ask(&mut rig, unknown_identity, id), None, "the requester is no neighbour");
     let given = (0..1000).filter(|_| ask(&mut rig, link, id).is_some()).count();
-    assert!(given * MAX_PAYLOAD <= 2 * DATA_RATE, "{given} MiB at once for short questions");
+    assert!(given * MAX_PAYLOAD <= 2 * DATA_RATE, "{given} MiB at once for short requests");
     assert!(counter(&rig, "data_refused") > 900);
     rig.pass(Duration::from_secs(3));
     assert!(ask(&mut rig, link, id).is_some());
 }
 
-/// Acknowledgements of what was never sent, in numbers that do not exist.
+/// Acknowledgements of messages that were never sent, with all combinations of extreme values.
 #[test]
-fn absurd_acknowledgements() {
+fn absurd_acknowledgements_do_not_stop_a_publisher() {
     let (mut rig, link) = with_neighbours(3);
     let me = victim();
     let now = rig.now;
@@ -1101,20 +1116,19 @@ fn absurd_acknowledgements() {
     rig.check();
     let view = rig.as_peer().snapshot(rig.now);
     assert!(view.window_bytes <= 4 << 20 && view.window_bytes >= 64 << 10, "{}", view.window_bytes);
-    // It still publishes.
+    // The peer can still publish.
     let now = rig.now;
     assert!(rig.as_peer_mut().publish(now, "t", b"y").is_ok());
     rig.drain();
     rig.check();
 }
 
-/// A neighbour that says all the time that its queue fills slows a publisher down, and does not
-/// stop it.
+/// A neighbour that always reports congestion slows a publisher down, and does not stop it.
 #[test]
-fn congestion_without_end_does_not_stop_a_publisher() {
+fn permanent_congestion_does_not_stop_a_publisher() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = victim().id();
-    let (mut published, mut came) = (0, 0);
+    let (mut published, mut received) = (0, 0);
     for _ in 0..300 {
         let now = rig.now;
         while published < 8 << 20 && rig.as_peer_mut().publish(now, "t", &[7; 1000]).is_ok() {
@@ -1125,9 +1139,9 @@ fn congestion_without_end_does_not_stop_a_publisher() {
             Frame::Gossip(g) => Some(g.batch.end()),
             _ => None,
         });
-        came = ends.fold(came, u64::max);
+        received = ends.fold(received, u64::max);
         let (epoch, paced, left, patient, held, peers, sum) =
-            (1, came, 0, came, came, 1, ack_token(&identity(1).id()));
+            (1, received, 0, received, received, 1, ack_token(&identity(1).id()));
         let e =
             AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders: None };
         rig.receive(link, Ack { entries: vec![e], congested: true });
@@ -1137,9 +1151,9 @@ fn congestion_without_end_does_not_stop_a_publisher() {
     assert!(published >= 8 << 20, "{published} bytes in 30 s");
 }
 
-/// A publisher asks everybody to be counted all the time.
+/// A publisher sends a census every millisecond.
 #[test]
-fn censuses_are_not_passed_on_as_fast_as_they_come() {
+fn censuses_are_forwarded_at_a_bounded_rate() {
     let (mut rig, link) = with_neighbours(4);
     let publisher = identity(1);
     rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
@@ -1154,15 +1168,16 @@ fn censuses_are_not_passed_on_as_fast_as_they_come() {
     assert!(censuses <= 3 * 50 && acks <= 1000, "{censuses} passed on, {acks} answers in a second");
 }
 
-/// In a large network no receipt goes by names, whatever a publisher asks for.
+/// In a large network a peer does not name itself as a holder, even if the publisher asks for
+/// names.
 #[test]
-fn relay_tells_no_names_of_holders_in_a_large_network() {
-    for (size, tells) in [(10, true), (2000, false)] {
+fn relay_sends_no_names_of_holders_in_a_large_network() {
+    for (size, has_names) in [(10, true), (2000, false)] {
         let (mut rig, link) = with_neighbours(4);
         let seeds: Vec<LinkId> =
             rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).collect();
         for seed in seeds {
-            let said = Registered {
+            let answer = Registered {
                 incarnation: 1,
                 sequence: 1,
                 alive: size,
@@ -1171,13 +1186,13 @@ fn relay_tells_no_names_of_holders_in_a_large_network() {
                 seeds: Vec::new(),
                 synced: true,
             };
-            rig.receive(seed, said);
+            rig.receive(seed, answer);
         }
         assert_eq!(rig.as_peer().snapshot(rig.now).network_size, size);
         let publisher = identity(1);
         rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
-        let asked = CensusBody { names: true, ..census(&publisher, 1, 1, 1).body().clone() };
-        rig.receive(link, Census { body: Signed::sign(asked, &publisher) });
+        let body = CensusBody { names: true, ..census(&publisher, 1, 1, 1).body().clone() };
+        rig.receive(link, Census { body: Signed::sign(body, &publisher) });
         for _ in 0..20 {
             rig.pass(Duration::from_millis(50));
             rig.timeout();
@@ -1185,16 +1200,16 @@ fn relay_tells_no_names_of_holders_in_a_large_network() {
         let names = rig.sent.iter().any(|(_, f)| {
             matches!(f, Frame::Ack(ack) if ack.entries.iter().any(|e| e.holders.is_some()))
         });
-        assert_eq!(names, tells, "{size} peers");
+        assert_eq!(names, has_names, "{size} peers");
     }
 }
 
-/// Censuses of publishers that nobody has heard of leave nothing behind.
+/// Censuses of unknown publishers leave no state.
 #[test]
-fn censuses_of_nobody() {
+fn censuses_of_unknown_publishers_leave_no_state() {
     let (mut rig, link) = with_neighbours(3);
     for n in 0..5000 {
-        rig.receive(link, Census { body: census(&stranger(n), 1, n.into(), u64::MAX) });
+        rig.receive(link, Census { body: census(&unknown_identity(n), 1, n.into(), u64::MAX) });
     }
     for _ in 0..50 {
         rig.next_deadline();
@@ -1202,9 +1217,9 @@ fn censuses_of_nobody() {
     rig.check();
 }
 
-/// An answer to a question for a message that holds another one.
+/// A neighbour answers GetData with batches that do not hold the message.
 #[test]
-fn data_that_does_not_hold_what_was_asked_for() {
+fn data_without_the_requested_message_is_ignored() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     let id = MessageId { publisher: publisher.id(), epoch: 1, sequence: 7 };
@@ -1216,7 +1231,7 @@ fn data_that_does_not_hold_what_was_asked_for() {
     rig.receive(link, Data { id, batch: Some(message(&publisher, 2, 7, b"x")), age_ms: Some(5) });
     assert!(rig.deliveries.is_empty());
     let fetched = |rig: &Rig| rig.events.get("fetched").copied().unwrap_or(0);
-    assert_eq!(fetched(&rig), 0, "that was not it");
+    assert_eq!(fetched(&rig), 0, "the answers do not hold the message");
     rig.receive(
         link,
         Data { id, batch: Some(batch(&publisher, 1, 5, &[&b"x"[..]; 4])), age_ms: Some(5) },
@@ -1225,12 +1240,12 @@ fn data_that_does_not_hold_what_was_asked_for() {
     rig.check();
 }
 
-/// Publishers without number, each with a message that is not its first.
+/// Thousands of publishers, each with a message that is not the first of its stream.
 #[test]
-fn streams_without_number() {
+fn many_streams_without_their_start_are_handled() {
     let (mut rig, link) = with_neighbours(2);
     for n in 0..3000 {
-        rig.receive(link, gossip(message(&stranger(n), 1, 5, b"x")));
+        rig.receive(link, gossip(message(&unknown_identity(n), 1, 5, b"x")));
         if n % 100 == 0 {
             rig.pass(Duration::from_millis(50));
             rig.timeout();
@@ -1241,19 +1256,19 @@ fn streams_without_number() {
         rig.next_deadline();
     }
     rig.check();
-    // A known one is heard in between.
+    // A message of a known publisher is delivered all the same.
     rig.receive(link, gossip(message(&identity(5), 1, 0, b"x")));
     assert!(rig.deliveries.contains_key(&first_of(&message(&identity(5), 1, 0, b"x"))));
 }
 
-/// Claims are not signed. What one neighbour says of publishers that nobody has heard of must not
-/// be taken for something received, and not be told to others.
+/// Claims are not signed. A claim of one neighbour about unknown publishers must not count as
+/// received, and must not appear in the Summary to others.
 #[test]
-fn claims_about_nobody_are_not_passed_on() {
+fn claims_about_unknown_publishers_are_not_passed_on() {
     let (mut rig, link) = with_neighbours(2);
     let mut entries: Vec<SummaryEntry> = (0..4000)
         .map(|n| SummaryEntry {
-            publisher: stranger(n).id(),
+            publisher: unknown_identity(n).id(),
             epoch: 1,
             next: 9,
             gaps: Vec::new(),
@@ -1266,13 +1281,13 @@ fn claims_about_nobody_are_not_passed_on() {
         rig.next_deadline();
     }
     let known = rig.as_peer().publishers().len();
-    assert_eq!(known, 0, "{known} publishers, on one neighbour's word");
+    assert_eq!(known, 0, "{known} publishers, as one neighbour claims");
     let other = link_of(&rig, 2);
     rig.sent.clear();
     rig.receive(other, Summary { hash: 2, entries: None });
-    let told = rig.sent.iter().find_map(|(_, f)| match f {
+    let entries = rig.sent.iter().find_map(|(_, f)| match f {
         Frame::Summary(s) => Some(s.entries.as_deref().unwrap_or_default().len()),
         _ => None,
     });
-    assert_eq!(told, Some(0), "made-up publishers are told to others");
+    assert_eq!(entries, Some(0), "invented publishers are in the Summary");
 }

@@ -1,7 +1,7 @@
-//! The inputs under `fuzz/seeds/`: what the fuzzers start from, one of every frame type and the
-//! cases that went wrong once. They are made here from valid frames, and all of them are replayed.
+//! The inputs under `fuzz/seeds/` from which the fuzzers start: one of every frame type, and cases
+//! that have failed. The tests here generate the former from valid frames, and replay all of them.
 //!
-//! `RUMORMILL_WRITE=1 cargo test -p rumormill-proto --test corpus` writes them anew.
+//! `RUMORMILL_WRITE=1 cargo test -p rumormill-proto --test corpus` writes the generated inputs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -32,7 +32,7 @@ fn examples() -> Vec<Frame> {
     frames::all().into_iter().map(|(_, s)| s.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// Bodies for the decoder.
+/// Frame bodies for the decoder.
 fn bodies() -> BTreeMap<String, Vec<u8>> {
     let mut files: BTreeMap<String, Vec<u8>> = examples()
         .iter()
@@ -51,7 +51,7 @@ fn bodies() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Streams: Hello, then everything.
+/// Bytes of whole connections, which begin with Hello except for one.
 fn connections() -> BTreeMap<String, Vec<u8>> {
     let all: Vec<_> = examples().iter().map(|f| encode(f).to_bytes()).collect();
     let hello_first = |rest: &[&[u8]]| [&[&all[0][..]], rest].concat().concat();
@@ -64,12 +64,13 @@ fn connections() -> BTreeMap<String, Vec<u8>> {
     ])
 }
 
-/// Scripts for a peer (first byte below 128) and a seed; with bit 6 set it has joined.
+/// Scripts for a peer (first byte below 128) and for a seed; with bit 6 set, the node has joined
+/// first.
 fn scripts() -> BTreeMap<String, Vec<u8>> {
     let bytes = |start: u8, n: u32| {
         let mut state = u32::from(start) + 1;
         let more = (0..n).map(move |_| {
-            // Knuth's multiplicative generator; the upper bits are good enough for a start.
+            // Knuth's multiplicative generator; its upper bits suffice for an input.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         });
@@ -80,7 +81,8 @@ fn scripts() -> BTreeMap<String, Vec<u8>> {
         .into()
 }
 
-/// Everything in a folder, which has at least the files named; writes them first if asked to.
+/// Reads all files of a folder, and checks that it has at least the files named. Writes these first
+/// if `RUMORMILL_WRITE` is set.
 fn checked(target: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = folder(target);
     if std::env::var_os("RUMORMILL_WRITE").is_some() {
@@ -92,7 +94,7 @@ fn checked(target: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<(PathBuf, Vec
     for name in files.keys() {
         assert!(
             folder.join(name).exists(),
-            "{target}/{name} is missing; the top says how to make it"
+            "{target}/{name} is missing; the head of this file says how to write it"
         );
     }
     let mut all: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
@@ -101,25 +103,25 @@ fn checked(target: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<(PathBuf, Vec
 }
 
 #[test]
-fn the_decoder_takes_the_inputs_of_its_fuzzer() {
-    let mut taken = 0;
+fn decoder_accepts_the_inputs_of_its_fuzzer() {
+    let mut decoded = 0;
     for (path, body) in checked("decode_frame", &bodies()) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let Ok(frame) = decode(&body) else {
-            // A type by its number and name, and what says that it is to be taken, is taken.
+            // A file that is named by a frame type, or begins with `ok-`, has to decode.
             assert!(!name.starts_with("ok-") && !name.as_bytes()[0].is_ascii_digit(), "{name}");
             continue;
         };
-        taken += 1;
+        decoded += 1;
         bounds::assert_within(&frame);
         assert_eq!(decode(&encode(&frame).to_bytes()[4..]).as_ref(), Ok(&frame));
         let _ = Verifier::new().verify(frame);
     }
-    assert!(taken >= frames::all().len());
+    assert!(decoded >= frames::all().len());
 }
 
 #[test]
-fn whole_connections_are_read() {
+fn whole_connections_are_decoded() {
     for (path, stream) in checked("connection", &connections()) {
         let (mut left, mut limit, mut read) = (&stream[..], MAX_HELLO, 0);
         while let Some((prefix, rest)) = left.split_first_chunk::<4>() {
@@ -138,7 +140,7 @@ fn whole_connections_are_read() {
 }
 
 #[test]
-fn the_state_machines_survive_the_scripts_of_their_fuzzer() {
+fn state_machines_survive_the_scripts_of_their_fuzzer() {
     for (_, script) in checked("state_machine", &scripts()) {
         let mut script = Script::new(&script);
         let start = script.byte();

@@ -1,5 +1,5 @@
-//! What hostile remotes with valid keys can do to a real `Peer` and a real `Seed`: nothing that
-//! makes it panic, loop, send what nobody takes, or use links and dials against the seam.
+//! Hostile remotes with valid keys cannot make a real `Peer` or `Seed` panic, loop, send invalid
+//! frames, or use links and dials against the contract of its driver.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,8 +23,8 @@ fn configs() -> impl Strategy<Value = Config> {
     ]
 }
 
-/// The bytes that choose what happens. Hexadecimal in a failure: a list of numbers takes a line
-/// for each, and a log keeps only the end of it.
+/// The bytes of a script. A failure prints them in hexadecimal, because a list of numbers takes a
+/// line for each, and a log keeps only its end.
 #[derive(Clone)]
 struct Bytes(Vec<u8>);
 
@@ -44,7 +44,7 @@ fn run(mut rig: Rig, script: &Bytes) {
         rig.step(&mut script);
         rig.check();
     }
-    // Whatever happened, it goes on in time.
+    // After any script the node meets its deadlines.
     for _ in 0..32 {
         rig.next_deadline();
     }
@@ -55,19 +55,19 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 40_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_peer_from_its_first_moment(config in configs(), script in script(700)) {
+    fn new_peer_survives_hostile_remotes(config in configs(), script in script(700)) {
         run(Rig::peer(config), &script);
     }
 
     #[test]
-    fn a_peer_that_has_joined(config in configs(), neighbours in 0u8..6, script in script(900)) {
+    fn joined_peer_survives_hostile_remotes(config in configs(), neighbours in 0u8..6, script in script(900)) {
         let mut rig = Rig::peer(config);
         rig.join(neighbours);
         run(rig, &script);
     }
 
     #[test]
-    fn a_seed(config in configs(), joined in any::<bool>(), script in script(900)) {
+    fn seed_survives_hostile_remotes(config in configs(), joined in any::<bool>(), script in script(900)) {
         let mut rig = Rig::seed(config);
         if joined {
             rig.join(0);
@@ -76,10 +76,10 @@ proptest! {
     }
 }
 
-/// A neighbour's late word that a number was used moved a stream of which messages had been sent:
-/// they came again when they returned.
+/// A neighbour's late claim that a number is in use must not move a stream of which messages were
+/// sent: the node would deliver them a second time when they return.
 #[test]
-fn stream_that_was_sent_stays() {
+fn stream_does_not_move_after_a_message_was_sent() {
     let script = "6751000041004c1e014320095b5a19000000000000a000003800000900010d000000000000000000000000e1000000\
                   0000eb000000000000000000003115e56328000c1401130036001100380037376900eb0000000000000000e8c30100cc\
                   1f0173431d0000eb0000000000000002006d00451447185c00000000000050694e720400000000000000002800000000\

@@ -1,5 +1,5 @@
-//! Who becomes a neighbour: there has to be room, the identity has to hold, and there is one link
-//! between two (P3).
+//! Requests to become a neighbour: they need a free slot and a matching identity, and two
+//! neighbours have one link (P3).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,16 +21,16 @@ use support::rig::{Rig, VICTIM};
 use support::script::Script;
 use support::statements::{address, adjacency, identity, record, signed_record};
 
-fn request(of: &Identity, incarnation: u64) -> PeerRequest {
+fn request(requester: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
-        record: signed_record(of, incarnation, incarnation),
+        record: signed_record(requester, incarnation, incarnation),
         want: PeerRequestKind::Place,
         neighbours: Vec::new(),
-        adjacency: adjacency(of, identity(VICTIM).id(), incarnation),
+        adjacency: adjacency(requester, identity(VICTIM).id(), incarnation),
     }
 }
 
-/// Asks on a link, and gives the reason of the refusal, if it is one.
+/// Sends a request on a link, and returns the reason of the refusal, if the reply is one.
 fn ask(rig: &mut Rig, link: LinkId, request: PeerRequest) -> Option<RefuseReason> {
     rig.sent.clear();
     rig.receive(link, request);
@@ -39,7 +39,7 @@ fn ask(rig: &mut Rig, link: LinkId, request: PeerRequest) -> Option<RefuseReason
         Frame::PeerReply(reply) => Some(reply.clone()),
         _ => None,
     });
-    match *reply.expect("there is an answer") {
+    match *reply.expect("a reply") {
         PeerReply::Reject(r) => Some(r.reason),
         _ => None,
     }
@@ -50,22 +50,25 @@ fn neighbours(rig: &Rig) -> Vec<LinkId> {
 }
 
 #[test]
-fn one_more_than_there_is_room_for_is_refused() {
+fn request_above_the_target_degree_is_refused() {
     let mut rig = Rig::peer(Config::lan().max_degree(Some(2)).build().unwrap());
     rig.join(0);
     let mut answers = Vec::new();
-    for who in 1..=5 {
-        let link = rig.link_up(who, Role::Peer, None);
-        answers.push(ask(&mut rig, link, request(&identity(who), 1)));
+    for number in 1..=5 {
+        let link = rig.link_up(number, Role::Peer, None);
+        answers.push(ask(&mut rig, link, request(&identity(number), 1)));
     }
-    let taken = answers.iter().filter(|a| a.is_none()).count();
-    assert!((2..=3).contains(&taken), "two, and one more for who has too few: {answers:?}");
-    assert!(answers[taken..].iter().all(|a| *a == Some(RefuseReason::Full)), "{answers:?}");
-    assert_eq!(neighbours(&rig).len(), taken);
+    let accepted = answers.iter().filter(|a| a.is_none()).count();
+    assert!(
+        (2..=3).contains(&accepted),
+        "two, and one more for a requester of low degree: {answers:?}"
+    );
+    assert!(answers[accepted..].iter().all(|a| *a == Some(RefuseReason::Full)), "{answers:?}");
+    assert_eq!(neighbours(&rig).len(), accepted);
 }
 
 #[test]
-fn whose_record_or_word_is_anothers_is_refused() {
+fn request_with_a_record_or_adjacency_of_another_peer_is_refused() {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(0);
     let (one, two) = (identity(1), identity(2));
@@ -73,7 +76,7 @@ fn whose_record_or_word_is_anothers_is_refused() {
         request(&two, 1),
         PeerRequest { record: signed_record(&two, 1, 1), ..request(&one, 1) },
         PeerRequest { adjacency: adjacency(&two, identity(VICTIM).id(), 1), ..request(&one, 1) },
-        // It said so to somebody else, or in another life.
+        // The adjacency is about another neighbour, or of another incarnation.
         PeerRequest { adjacency: adjacency(&one, two.id(), 1), ..request(&one, 1) },
         PeerRequest { adjacency: adjacency(&one, identity(VICTIM).id(), 2), ..request(&one, 1) },
     ];
@@ -87,7 +90,7 @@ fn whose_record_or_word_is_anothers_is_refused() {
 }
 
 #[test]
-fn there_is_one_link_between_two() {
+fn two_neighbours_have_one_link() {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(0);
     let first = rig.link_up(1, Role::Peer, None);
@@ -96,18 +99,19 @@ fn there_is_one_link_between_two() {
     let again = ask(&mut rig, second, request(&identity(1), 1));
     assert_eq!(again, Some(RefuseReason::AlreadyNeighbours));
     assert_eq!(neighbours(&rig), [first]);
-    // In a new life the old link is of the past.
+    // A request in a new incarnation replaces the old link.
     let third = rig.link_up(1, Role::Peer, None);
     assert_eq!(ask(&mut rig, third, request(&identity(1), 2)), None);
     assert_eq!(neighbours(&rig), [third]);
-    assert!(!rig.links.contains_key(&first), "it is closed");
+    assert!(!rig.links.contains_key(&first), "the old link is closed");
 }
 
-/// Its id is smaller than that of the node under test: where both ask, its request stands.
+/// The id of this peer is smaller than that of the node under test: where both request, the request
+/// of this peer stands.
 const SMALLER: u8 = 8;
 
-/// Goes on until that peer is dialled; nobody else answers.
-fn dial_to_smaller(rig: &mut Rig) -> DialId {
+/// Runs until the peer `SMALLER` is dialled; all other dials fail.
+fn dial_to_smaller_id(rig: &mut Rig) -> DialId {
     let id = identity(SMALLER).id();
     assert!(id < identity(VICTIM).id());
     for _ in 0..1_000 {
@@ -119,18 +123,18 @@ fn dial_to_smaller(rig: &mut Rig) -> DialId {
         }
         rig.next_deadline();
     }
-    panic!("it is not dialled");
+    panic!("the peer is not dialled");
 }
 
-/// A node that has dialled a peer, and whose neighbour that peer has become by its own request.
-fn crossed() -> (Rig, LinkId, DialId) {
+/// A node that has dialled a peer, and has meanwhile accepted the request of that peer.
+fn crossed_requests() -> (Rig, LinkId, DialId) {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(0);
     let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
     let joined = vec![signed_record(&identity(SMALLER), 1, 0)];
     let (left, dead) = (Vec::new(), Vec::new());
     rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
-    let dial = dial_to_smaller(&mut rig);
+    let dial = dial_to_smaller_id(&mut rig);
     let link = rig.link_up(SMALLER, Role::Peer, None);
     assert_eq!(ask(&mut rig, link, request(&identity(SMALLER), 1)), None);
     assert_eq!(neighbours(&rig), [link]);
@@ -139,17 +143,17 @@ fn crossed() -> (Rig, LinkId, DialId) {
 
 #[test]
 fn link_of_a_request_that_gave_way_is_closed_when_it_is_up() {
-    let (mut rig, link, dial) = crossed();
+    let (mut rig, link, dial) = crossed_requests();
     let own = rig.link_up(SMALLER, Role::Peer, Some(dial));
-    assert!(!rig.links.contains_key(&own), "nobody needs it");
+    assert!(!rig.links.contains_key(&own), "the second link is of no use");
     assert_eq!(neighbours(&rig), [link]);
 }
 
 #[test]
 fn dial_that_was_given_up_does_not_end_a_later_request() {
-    let (mut rig, link, old) = crossed();
+    let (mut rig, link, old) = crossed_requests();
     rig.link_down(link, LinkDown::Closed(CloseReason::HandedOver));
-    let new = dial_to_smaller(&mut rig);
+    let new = dial_to_smaller_id(&mut rig);
     rig.handle(Input::DialFailed { dial: old, why: DialError::Refused });
     rig.sent.clear();
     let link = rig.link_up(SMALLER, Role::Peer, Some(new));
@@ -157,16 +161,16 @@ fn dial_that_was_given_up_does_not_end_a_later_request() {
 }
 
 #[test]
-fn neighbour_that_refuted_its_death_is_reported_by_its_new_number() {
+fn neighbour_that_refuted_its_death_is_reported_in_its_new_incarnation() {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(1);
     assert_eq!(neighbours(&rig).len(), 1);
     let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
-    // The same process: cut off from the seeds, it was declared dead, and its link here has held.
+    // The same process was partitioned from the seeds and declared dead; its link here stayed up.
     let joined = vec![signed_record(&identity(1), 2, 0)];
     let (left, dead) = (Vec::new(), Vec::new());
     rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
-    // Then it stops; everybody else answers.
+    // Then it stops; all other remotes answer.
     let mut reported = None;
     for _ in 0..1_000 {
         rig.next_deadline();
@@ -180,7 +184,7 @@ fn neighbour_that_refuted_its_death_is_reported_by_its_new_number() {
             if let Frame::Report(report) = &frame {
                 reported = Some(report.report.incarnation);
             }
-            let Some(remote) = rig.links.get(&link).copied().filter(|r| r.who != 1) else {
+            let Some(remote) = rig.links.get(&link).copied().filter(|r| r.number != 1) else {
                 continue;
             };
             if let Some(answer) = honest_answer(&mut Script::new(&[]), remote, &frame) {
@@ -191,7 +195,7 @@ fn neighbour_that_refuted_its_death_is_reported_by_its_new_number() {
             break;
         }
     }
-    assert_eq!(reported, Some(2), "seeds take no report about an earlier number");
+    assert_eq!(reported, Some(2), "seeds refuse a report about an earlier incarnation");
 }
 
 #[test]
@@ -210,13 +214,13 @@ fn member_without_an_address_is_not_asked_again_at_once() {
         }
         rig.next_deadline();
     }
-    let asked = rig.as_peer().snapshot(rig.now).counters.get("requests_without_address");
-    assert!((1..=3).contains(&asked), "{asked} times in ten seconds");
+    let requests = rig.as_peer().snapshot(rig.now).counters.get("requests_without_address");
+    assert!((1..=3).contains(&requests), "{requests} requests in ten seconds");
 }
 
-/// A node whose only neighbour has vanished without a word: it asks another neighbour of that one,
-/// whom it dials.
-fn asks_about_a_suspect() -> (Rig, DialId) {
+/// A node whose only neighbour has vanished: it dials another neighbour of the suspect for an
+/// indirect probe.
+fn peer_with_a_suspect() -> (Rig, DialId) {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(0);
     let lost = rig.link_up(1, Role::Peer, None);
@@ -228,27 +232,31 @@ fn asks_about_a_suspect() -> (Rig, DialId) {
     let helper =
         |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(2).id());
     let dial = rig.dials.iter().find(|(_, to)| helper(to)).map(|(dial, _)| *dial);
-    (rig, dial.expect("it asks the other one"))
+    (rig, dial.expect("the other neighbour of the suspect is dialled"))
 }
 
-fn questions(rig: &Rig, link: LinkId) -> usize {
+fn probe_requests(rig: &Rig, link: LinkId) -> usize {
     let asks = |f: &Frame| matches!(f, Frame::ProbeRequest(f) if f.subject == identity(1).id());
     rig.sent.iter().filter(|(to, f)| *to == link && asks(f)).count()
 }
 
 #[test]
-fn peer_that_was_asked_and_becomes_a_neighbour_has_one_link() {
-    let (mut rig, dial) = asks_about_a_suspect();
-    let asked = rig.link_up(2, Role::Peer, Some(dial));
-    assert_eq!(questions(&rig, asked), 1);
+fn probed_helper_that_becomes_a_neighbour_has_one_link() {
+    let (mut rig, dial) = peer_with_a_suspect();
+    let probe_link = rig.link_up(2, Role::Peer, Some(dial));
+    assert_eq!(probe_requests(&rig, probe_link), 1);
     let link = rig.link_up(2, Role::Peer, None);
     assert_eq!(ask(&mut rig, link, request(&identity(2), 1)), None);
-    assert!(!rig.links.contains_key(&asked), "the other one is enough");
-    assert_eq!(questions(&rig, link), 1, "the answer would have come over the link that is closed");
-    // It becomes one while it is dialled.
-    let (mut rig, dial) = asks_about_a_suspect();
+    assert!(!rig.links.contains_key(&probe_link), "one link is enough");
+    assert_eq!(
+        probe_requests(&rig, link),
+        1,
+        "the question is repeated because its link is closed"
+    );
+    // The helper becomes a neighbour while it is dialled.
+    let (mut rig, dial) = peer_with_a_suspect();
     let link = rig.link_up(2, Role::Peer, None);
     assert_eq!(ask(&mut rig, link, request(&identity(2), 1)), None);
-    let asked = rig.link_up(2, Role::Peer, Some(dial));
-    assert!(!rig.links.contains_key(&asked) && questions(&rig, link) == 1);
+    let probe_link = rig.link_up(2, Role::Peer, Some(dial));
+    assert!(!rig.links.contains_key(&probe_link) && probe_requests(&rig, link) == 1);
 }

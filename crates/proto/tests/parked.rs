@@ -1,4 +1,5 @@
-//! A registration that stands without a link: a seed with many peers closes what it does not need.
+//! Registrations that stand without a link: a seed with many peers closes links that it does not
+//! need.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,8 +12,8 @@ use rumormill_proto::{CloseReason, Config, DialTarget, LinkDown, LinkId};
 
 use support::rig::{Rig, SEEDS};
 
-/// A joined peer of whose links to seeds all have ended for this reason.
-fn without_links(reason: CloseReason) -> Rig {
+/// A joined peer of which every seed has closed the link with this reason.
+fn joined_peer_without_seed_links(reason: CloseReason) -> Rig {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(1);
     assert_eq!(rig.as_peer().state(), PeerState::Joined);
@@ -23,15 +24,15 @@ fn without_links(reason: CloseReason) -> Rig {
 }
 
 fn seed_links(rig: &Rig) -> Vec<LinkId> {
-    rig.links.iter().filter(|(_, r)| SEEDS.contains(&r.who)).map(|(l, _)| *l).collect()
+    rig.links.iter().filter(|(_, r)| SEEDS.contains(&r.number)).map(|(l, _)| *l).collect()
 }
 
 fn dials_to_seeds(rig: &Rig) -> usize {
     rig.dials.iter().filter(|(_, to)| matches!(to, DialTarget::Seed(_))).count()
 }
 
-/// Lets the peer meet its deadlines for a while; says after how long it dialled a seed.
-fn dials_after(rig: &mut Rig, limit: Duration) -> Option<Duration> {
+/// Lets the peer meet its deadlines until `limit`, and returns after how long it dialled a seed.
+fn time_to_next_seed_dial(rig: &mut Rig, limit: Duration) -> Option<Duration> {
     let start = rig.now;
     while rig.now.since(start) < limit {
         if dials_to_seeds(rig) > 0 {
@@ -43,16 +44,16 @@ fn dials_after(rig: &mut Rig, limit: Duration) -> Option<Duration> {
 }
 
 #[test]
-fn the_seed_is_done_and_the_peer_stays_joined() {
-    let mut rig = without_links(CloseReason::Done);
+fn peer_stays_joined_after_seeds_park_its_links() {
+    let mut rig = joined_peer_without_seed_links(CloseReason::Done);
     assert_eq!(rig.as_peer().state(), PeerState::Joined);
     let view = rig.as_peer().snapshot(rig.now);
-    assert!(view.network_size > 0, "what the seeds said holds");
+    assert!(view.network_size > 0, "the network size of the seeds stands");
     let registered = view.seeds.iter().filter(|s| s.registered && !s.connected).count();
     assert_eq!(registered, 2);
-    assert_eq!(dials_to_seeds(&rig), 0, "there is nothing to say");
-    // A list that it wants, its new degree and the lease are reasons to come again.
-    assert!(dials_after(&mut rig, Duration::from_secs(40)).is_some());
+    assert_eq!(dials_to_seeds(&rig), 0, "there is no reason to dial");
+    // A list that the peer needs, its new degree and the lease are reasons to dial again.
+    assert!(time_to_next_seed_dial(&mut rig, Duration::from_secs(40)).is_some());
     let registers = rig.total("Register").0;
     for (dial, _) in rig.dials.clone() {
         rig.answer_dial(dial, None);
@@ -62,20 +63,23 @@ fn the_seed_is_done_and_the_peer_stays_joined() {
 }
 
 #[test]
-fn any_other_end_of_the_link_ends_the_registration() {
-    let mut rig = without_links(CloseReason::Incompatible);
+fn registration_ends_with_any_other_close_reason() {
+    let mut rig = joined_peer_without_seed_links(CloseReason::Incompatible);
     assert_eq!(rig.as_peer().state(), PeerState::Degraded);
-    assert!(dials_after(&mut rig, Duration::from_secs(5)).is_some());
+    assert!(time_to_next_seed_dial(&mut rig, Duration::from_secs(5)).is_some());
 }
 
-/// It lives, and has no room for another link: it may have some in a moment. A registration that is
-/// never refreshed ends with its lease.
+/// A seed that is alive and at its link limit may accept a link later. A registration that is never
+/// refreshed ends with its lease.
 #[test]
-fn a_seed_without_room_keeps_the_registration_until_the_lease_ends() {
-    let mut rig = without_links(CloseReason::Limit);
+fn seed_at_its_link_limit_keeps_the_registration_until_the_lease_ends() {
+    let mut rig = joined_peer_without_seed_links(CloseReason::Limit);
     let from = rig.now;
     assert_eq!(rig.as_peer().state(), PeerState::Joined);
-    assert!(dials_after(&mut rig, Duration::from_secs(5)).is_some(), "it tries again");
+    assert!(
+        time_to_next_seed_dial(&mut rig, Duration::from_secs(5)).is_some(),
+        "the peer dials again"
+    );
     while rig.as_peer().state() == PeerState::Joined {
         assert!(rig.now.since(from) < Duration::from_secs(150), "its lease is over");
         while let Some((dial, to)) = rig.dials.first().cloned() {
@@ -92,22 +96,22 @@ fn a_seed_without_room_keeps_the_registration_until_the_lease_ends() {
 }
 
 #[test]
-fn the_goodbye_is_told_on_a_new_link() {
-    let mut rig = without_links(CloseReason::Done);
+fn leave_is_sent_to_parked_seeds_on_a_new_link() {
+    let mut rig = joined_peer_without_seed_links(CloseReason::Done);
     let now = rig.now;
     rig.as_peer_mut().leave(now, Duration::from_secs(2));
     rig.drain();
     assert_eq!(rig.as_peer().state(), PeerState::Leaving);
     let registers = rig.total("Register").0;
-    // The neighbours have read it.
+    // The neighbours have read the Leave.
     for link in rig.links.keys().copied().collect::<Vec<_>>() {
         rig.link_down(link, LinkDown::Closed(CloseReason::Done));
     }
-    assert!(dials_after(&mut rig, Duration::from_millis(500)).is_some());
+    assert!(time_to_next_seed_dial(&mut rig, Duration::from_millis(500)).is_some());
     for (dial, _) in rig.dials.clone() {
         rig.answer_dial(dial, None);
     }
-    assert!(rig.total("Register").0 > registers, "the record that says so");
+    assert!(rig.total("Register").0 > registers, "the record with presence left");
     rig.pass(Duration::from_secs(1));
     rig.timeout();
     assert_eq!(rig.as_peer().state(), PeerState::Left);

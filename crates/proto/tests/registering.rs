@@ -1,5 +1,5 @@
-//! Seeds and those who register with them: what is acknowledged, what is refused, and what a seed
-//! never does.
+//! Registration at a seed: what a seed acknowledges, what it refuses, and what it sends to the
+//! registered peers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -35,35 +35,35 @@ fn members(rig: &Rig) -> Vec<MemberView> {
     }
 }
 
-/// How often a kind of frame was sent on a link; the rig remembers the last 64 frames.
+/// How many frames of a type were sent on a link, of the last 64 frames.
 fn sent(rig: &Rig, link: LinkId, name: &str) -> usize {
     rig.sent.iter().filter(|(to, f)| *to == link && f.name() == name).count()
 }
 
-fn register(rig: &mut Rig, link: LinkId, who: u8, incarnation: u64, sequence: u64) {
-    let record = signed_record(&identity(who), incarnation, sequence);
+fn register(rig: &mut Rig, link: LinkId, number: u8, incarnation: u64, sequence: u64) {
+    let record = signed_record(&identity(number), incarnation, sequence);
     assert!(rig.receive(link, Register { record }));
 }
 
-fn store_everything(rig: &mut Rig) {
+fn complete_writes(rig: &mut Rig) {
     for ticket in core::mem::take(&mut rig.stored) {
         rig.handle(Input::Stored { ticket });
     }
 }
 
 #[test]
-fn who_registers_again_is_updated_and_not_doubled() {
+fn repeated_registration_updates_the_entry() {
     let mut rig = Rig::seed(lan());
     let link = rig.link_up(1, Role::Peer, None);
     register(&mut rig, link, 1, 1, 1);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     assert_eq!(members(&rig).len(), 1);
     let mut newer = record(&identity(1), 1, 2);
     newer.degree = 3;
     let newer = rumormill_proto::signed::Signed::sign(newer, &identity(1));
     assert!(rig.receive(link, Register { record: newer }));
     register(&mut rig, link, 1, 2, 0);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     let all = members(&rig);
     assert_eq!(
         (all.len(), all[0].incarnation, all[0].state),
@@ -73,54 +73,51 @@ fn who_registers_again_is_updated_and_not_doubled() {
 }
 
 #[test]
-fn nothing_is_acknowledged_before_it_is_stored_also_after_a_disk_that_failed() {
+fn seed_acknowledges_only_stored_registrations_also_after_a_failed_write() {
     let mut rig = Rig::seed(lan());
     let link = rig.link_up(1, Role::Peer, None);
     register(&mut rig, link, 1, 1, 1);
     assert_eq!(sent(&rig, link, "Registered"), 0);
-    // The driver gives it up: the peer hears nothing, and the same record again is written again.
+    // A failed write is not acknowledged, and the same record is written again when it returns.
     for ticket in core::mem::take(&mut rig.stored) {
         rig.handle(Input::NotStored { ticket });
     }
     assert_eq!(sent(&rig, link, "Registered"), 0);
     register(&mut rig, link, 1, 1, 1);
-    assert_eq!(rig.stored.len(), 1, "it is written again");
+    assert_eq!(rig.stored.len(), 1, "the record is written again");
     assert_eq!(sent(&rig, link, "Registered"), 0);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     assert_eq!(sent(&rig, link, "Registered"), 1);
-    // What is stored need not be stored once more.
+    // A record that is stored already is acknowledged without a write.
     register(&mut rig, link, 1, 1, 1);
     assert_eq!((rig.stored.len(), sent(&rig, link, "Registered")), (0, 2));
 }
 
 /// S6: a seed serves membership only.
 #[test]
-fn a_seed_passes_no_gossip_on() {
+fn seed_refuses_gossip() {
     let mut rig = Rig::seed(lan());
-    let links: Vec<LinkId> = (1..=2).map(|who| rig.link_up(who, Role::Peer, None)).collect();
-    for (who, link) in (1..).zip(&links) {
-        register(&mut rig, *link, who, 1, 1);
+    let links: Vec<LinkId> = (1..=2).map(|n| rig.link_up(n, Role::Peer, None)).collect();
+    for (number, link) in (1..).zip(&links) {
+        register(&mut rig, *link, number, 1, 1);
     }
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     let batch = message(&identity(1), 1, 0, b"not for a seed");
     let gossip =
         Gossip { hops: 0, explores: false, receipt: false, pulled: false, age_ms: 0, batch };
     rig.receive(links[0], gossip);
     assert_eq!(rig.total("Gossip").0, 0);
-    assert!(
-        !rig.links.contains_key(&links[0]),
-        "whoever sends it gossip is no peer of this protocol"
-    );
+    assert!(!rig.links.contains_key(&links[0]), "gossip to a seed violates the protocol");
     assert!(rig.links.contains_key(&links[1]));
 }
 
-/// A link that comes from an address.
-fn link_from(rig: &mut Rig, who: u8, role: Role, dial: Option<DialId>, from: &str) -> LinkId {
-    let link = LinkId(1_000 + u64::from(who));
+/// Brings up a link from the remote address `from`.
+fn link_from(rig: &mut Rig, number: u8, role: Role, dial: Option<DialId>, from: &str) -> LinkId {
+    let link = LinkId(1_000 + u64::from(number));
     rig.dials.retain(|(d, _)| Some(*d) != dial);
-    rig.links.insert(link, support::rig::Remote { who, role });
+    rig.links.insert(link, support::rig::Remote { number, role });
     let info = LinkInfo {
-        remote: identity(who).id(),
+        remote: identity(number).id(),
         role,
         dial,
         remote_address: from.parse().unwrap(),
@@ -132,46 +129,47 @@ fn link_from(rig: &mut Rig, who: u8, role: Role, dial: Option<DialId>, from: &st
     link
 }
 
-/// No other host could reach the peer; from this host, and with one address more, it is a member.
+/// No other host could reach such a peer. A peer on the seed's host, and one with a further
+/// address, are registered.
 #[test]
 fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     let mut rig = Rig::seed(lan());
     let elsewhere = link_from(&mut rig, 1, Role::Peer, None, "192.0.2.1:40000");
     register(&mut rig, elsewhere, 1, 1, 1);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     assert_eq!((sent(&rig, elsewhere, "RegisterRefused"), members(&rig).len()), (1, 0));
     let here = link_from(&mut rig, 2, Role::Peer, None, "127.0.0.1:40000");
     register(&mut rig, here, 2, 1, 1);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     let mut reachable = record(&identity(1), 1, 2);
     reachable.addresses.push(rumormill_proto::Address("192.0.2.1:7001".parse().unwrap()));
     rig.receive(elsewhere, Register { record: Signed::sign(reachable, &identity(1)) });
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     assert_eq!(members(&rig).len(), 2);
     // Leave needs no address.
-    let goodbye = Record { presence: Presence::Left, ..record(&identity(1), 1, 3) };
-    rig.receive(elsewhere, Leave { record: Signed::sign(goodbye, &identity(1)) });
-    store_everything(&mut rig);
+    let left_record = Record { presence: Presence::Left, ..record(&identity(1), 1, 3) };
+    rig.receive(elsewhere, Leave { record: Signed::sign(left_record, &identity(1)) });
+    complete_writes(&mut rig);
     assert_eq!(sent(&rig, elsewhere, "RegisterRefused"), 1);
 }
 
-/// What a seed tells on a link: the peers whose records are in it, and the number of live peers it
-/// names last.
-fn told(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
+/// The peers whose records a seed has sent on a link, and the last number of live peers that it has
+/// sent there.
+fn listed_on(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
     let (mut peers, mut alive) = (BTreeSet::new(), None);
-    let who = |id| (1..VICTIM).find(|n| identity(*n).id() == id).unwrap();
+    let number = |id| (1..VICTIM).find(|n| identity(*n).id() == id).unwrap();
     for (_, frame) in rig.sent.iter().filter(|(to, _)| *to == link) {
         match frame {
             Frame::PeerList(f) => {
-                peers.extend(f.records.iter().map(|r| who(r.id)));
+                peers.extend(f.records.iter().map(|r| number(r.id)));
                 alive = Some(f.alive);
             }
             Frame::MembersChanged(f) => {
-                peers.extend(f.joined.iter().map(|r| who(r.id)));
+                peers.extend(f.joined.iter().map(|r| number(r.id)));
                 alive = Some(f.alive);
             }
             Frame::Registered(f) => alive = Some(f.alive),
-            Frame::Entries(f) => peers.extend(f.entries.iter().map(|e| who(e.record.id))),
+            Frame::Entries(f) => peers.extend(f.entries.iter().map(|e| number(e.record.id))),
             _ => {}
         }
     }
@@ -179,7 +177,7 @@ fn told(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
 }
 
 #[test]
-fn record_with_loopback_addresses_only_is_told_on_its_own_host_alone() {
+fn record_with_loopback_addresses_only_is_sent_only_to_its_own_host() {
     let mut rig = Rig::seed(lan());
     let dial = |rig: &Rig, at: usize| Some(rig.dials[at].0);
     let (near, far) = (dial(&rig, 0), dial(&rig, 1));
@@ -193,7 +191,7 @@ fn record_with_loopback_addresses_only_is_told_on_its_own_host_alone() {
     let mut reachable = record(&identity(3), 1, 1);
     reachable.addresses = vec![rumormill_proto::Address("192.0.2.3:7001".parse().unwrap())];
     rig.receive(remote, Register { record: Signed::sign(reachable, &identity(3)) });
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     rig.pass(Duration::from_secs(1));
     rig.timeout();
     for link in [local, remote] {
@@ -203,16 +201,20 @@ fn record_with_loopback_addresses_only_is_told_on_its_own_host_alone() {
         far,
         Digest { buckets: vec![1; 256], nonce: ByteArray::from([0; 16]), synced: true },
     );
-    assert_eq!(told(&rig, local), (vec![1, 2, 3], Some(3)));
-    assert_eq!(told(&rig, other_local).1, Some(3));
-    assert_eq!(told(&rig, remote), (vec![3], Some(1)), "the peers that it may know are counted");
-    assert_eq!(told(&rig, near).0, [1, 2, 3]);
-    assert_eq!(told(&rig, far).0, [3]);
+    assert_eq!(listed_on(&rig, local), (vec![1, 2, 3], Some(3)));
+    assert_eq!(listed_on(&rig, other_local).1, Some(3));
+    assert_eq!(
+        listed_on(&rig, remote),
+        (vec![3], Some(1)),
+        "only peers that are listed are counted"
+    );
+    assert_eq!(listed_on(&rig, near).0, [1, 2, 3]);
+    assert_eq!(listed_on(&rig, far).0, [3]);
 }
 
-/// A copy of this seed, and one of another seed, dial and are dialled again and again.
+/// A copy of this seed dials it again and again; it dials a copy of another seed again and again.
 #[test]
-fn shared_identity_of_seeds_is_told_once_when_it_begins() {
+fn shared_identity_of_seeds_is_reported_once() {
     let mut rig = Rig::seed(lan());
     for _ in 0..5 {
         let info = LinkInfo {
@@ -225,7 +227,7 @@ fn shared_identity_of_seeds_is_told_once_when_it_begins() {
             same_process: false,
         };
         let link = LinkId(2_000);
-        rig.links.insert(link, support::rig::Remote { who: VICTIM, role: Role::Seed });
+        rig.links.insert(link, support::rig::Remote { number: VICTIM, role: Role::Seed });
         rig.handle(Input::LinkUp { link, info });
         rig.pass(Duration::from_secs(1));
         rig.timeout();
@@ -245,46 +247,46 @@ fn shared_identity_of_seeds_is_told_once_when_it_begins() {
         rig.pass(Duration::from_millis(200));
         rig.timeout();
     }
-    assert_eq!(rig.events.get("seeds_share_identity"), Some(&2), "told once for each address");
+    assert_eq!(rig.events.get("seeds_share_identity"), Some(&2), "reported once for each address");
 }
 
-/// Each of two processes with one identity is shown the record of the other; a copy's link stays up
-/// for that.
+/// Each of two processes with one identity is shown the record of the other one. The link of the
+/// first process stays up for this.
 #[test]
 fn processes_with_one_identity_are_shown_each_others_records() {
     let mut rig = Rig::seed(lan());
-    let links = [1, 1].map(|who| rig.link_up(who, Role::Peer, None));
-    let of = |process, rival, incarnation| {
+    let links = [1, 1].map(|n| rig.link_up(n, Role::Peer, None));
+    let record_of = |process, rival, incarnation| {
         Signed::sign(
             Record { process, rival, ..record(&identity(1), incarnation, 0) },
             &identity(1),
         )
     };
-    rig.receive(links[0], Register { record: of(10, None, 1) });
-    store_everything(&mut rig);
-    rig.receive(links[1], Register { record: of(20, None, 2) });
-    store_everything(&mut rig);
+    rig.receive(links[0], Register { record: record_of(10, None, 1) });
+    complete_writes(&mut rig);
+    rig.receive(links[1], Register { record: record_of(20, None, 2) });
+    complete_writes(&mut rig);
     assert_eq!(
         sent(&rig, links[0], "RegisterRefused"),
         1,
-        "the earlier one hears of the later one"
+        "the earlier process is shown the later one"
     );
     assert!(rig.links.contains_key(&links[0]), "and keeps its link");
-    assert_eq!(rig.events.get("duplicate_identity"), None, "a record of the past is no proof");
-    rig.receive(links[0], Register { record: of(10, Some(20), 3) });
-    store_everything(&mut rig);
+    assert_eq!(rig.events.get("duplicate_identity"), None, "an earlier record is no proof");
+    rig.receive(links[0], Register { record: record_of(10, Some(20), 3) });
+    complete_writes(&mut rig);
     assert_eq!(sent(&rig, links[1], "RegisterRefused"), 1);
-    assert_eq!(sent(&rig, links[0], "Registered"), 2, "it has its place again");
+    assert_eq!(sent(&rig, links[0], "Registered"), 2, "the earlier process is registered again");
     let Node::Seed(seed) = &rig.node else { panic!("not a seed") };
     assert_eq!(seed.snapshot(rig.now).counters.get("duplicate_identities"), 1);
     assert_eq!(members(&rig)[0].incarnation, 3);
 }
 
-/// With more links than it keeps, a seed ends each that has done what it was for, in whichever
-/// order: on a second visit the record is known and acknowledged at once, before the list is asked
-/// for.
+/// A seed with more links than `PARK_ABOVE` closes a link after the acknowledgement and the list,
+/// in whichever order they are sent: on a second visit the record is known and acknowledged at
+/// once, before the peer requests the list.
 #[test]
-fn a_link_is_not_kept_for_its_list() {
+fn seed_above_its_link_limit_closes_links_after_acknowledgement_and_list() {
     let mut rig = Rig::seed(lan());
     let Node::Seed(seed) = &mut rig.node else { panic!("not a seed") };
     let (now, mut next) = (rig.now, 1_000_000);
@@ -331,9 +333,9 @@ fn a_link_is_not_kept_for_its_list() {
     }
 }
 
-/// An empty seed asks for everything; what it gets at once fits the queue of a link.
+/// An empty seed requests all buckets; each answer fits the queue of a link.
 #[test]
-fn a_large_registry_is_told_in_parts() {
+fn large_registry_is_sent_in_parts() {
     let mut rig = Rig::seed(lan());
     while let Some((dial, _)) = rig.dials.first().cloned() {
         rig.answer_dial(dial, None);
@@ -347,23 +349,23 @@ fn a_large_registry_is_told_in_parts() {
         synced: true,
     };
     for part in 0..30u16 {
-        let of = |n: u16| {
+        let entry_of = |n: u16| {
             let mut secret = [66; 32];
             secret[..2].copy_from_slice(&n.to_be_bytes());
             Entry::new(signed_record(&Identity::from_secret(&secret), 1, 0))
         };
-        let entries = (part * 400..(part + 1) * 400).map(of).collect();
+        let entries = (part * 400..(part + 1) * 400).map(entry_of).collect();
         assert!(rig.receive(link, ask(entries, Vec::new())));
     }
     let before = rig.total("Entries").1;
     assert!(rig.receive(link, ask(Vec::new(), (0..=255).collect())));
     let bytes = rig.total("Entries").1 - before;
-    assert!((1_000_000..1_500_000).contains(&bytes), "{bytes} bytes for one question");
+    assert!((1_000_000..1_500_000).contains(&bytes), "{bytes} bytes for one request");
 }
 
-/// A seed that answers but cannot write is none that a newcomer waits for, where others can.
+/// A joining peer does not wait for a seed that cannot write, where other seeds can.
 #[test]
-fn a_seed_that_does_not_acknowledge_is_replaced() {
+fn seed_that_does_not_acknowledge_is_replaced() {
     let mut rig = Rig::peer(lan());
     let answer = |rig: &mut Rig, mute: u8| {
         while let Some((dial, _)) = rig.dials.first().cloned() {
@@ -372,7 +374,7 @@ fn a_seed_that_does_not_acknowledge_is_replaced() {
         while let Some((link, frame)) = rig.sent.pop_front() {
             let Some(remote) = rig.links.get(&link).copied() else { continue };
             let answer: Frame = match frame {
-                Frame::Register(f) if remote.who != mute => Registered {
+                Frame::Register(f) if remote.number != mute => Registered {
                     incarnation: f.record.incarnation,
                     sequence: f.record.sequence,
                     alive: 1,
@@ -396,9 +398,9 @@ fn a_seed_that_does_not_acknowledge_is_replaced() {
             rig.receive(link, answer);
         }
     };
-    // One of the two that it has chosen is the one that cannot.
+    // In the second run, one of the two chosen seeds does not acknowledge.
     answer(&mut rig, 0);
-    let chosen: Vec<u8> = rig.links.values().map(|r| r.who).collect();
+    let chosen: Vec<u8> = rig.links.values().map(|r| r.number).collect();
     assert_eq!(chosen.len(), 2, "a majority of three");
     let mut rig = Rig::peer(lan());
     let from = rig.now;
@@ -426,44 +428,44 @@ fn acknowledgement(incarnation: u64, sequence: u64) -> Registered {
 }
 
 #[test]
-fn what_was_acknowledged_before_is_no_goodbye() {
+fn acknowledgement_of_an_earlier_record_does_not_complete_leave() {
     let mut rig = Rig::peer(lan());
     rig.join(0);
     let now = rig.now;
     rig.sent.clear();
     rig.as_peer_mut().leave(now, Duration::from_secs(2));
     rig.drain();
-    let mut goodbyes = Vec::new();
+    let mut leaves = Vec::new();
     for (link, frame) in rig.sent.drain(..) {
         if let Frame::Leave(leave) = frame {
-            goodbyes.push((link, leave.record.incarnation, leave.record.sequence));
+            leaves.push((link, leave.record.incarnation, leave.record.sequence));
         }
     }
-    assert!(goodbyes.len() >= 2, "{goodbyes:?}");
+    assert!(leaves.len() >= 2, "{leaves:?}");
     let left = |rig: &Rig| rig.as_peer().state() == PeerState::Left;
-    for &(link, incarnation, sequence) in &goodbyes {
+    for &(link, incarnation, sequence) in &leaves {
         rig.receive(link, acknowledgement(incarnation, sequence - 1));
     }
-    assert!(!left(&rig), "of something before");
-    let (link, incarnation, sequence) = goodbyes[0];
+    assert!(!left(&rig), "acknowledgements of an earlier record");
+    let (link, incarnation, sequence) = leaves[0];
     rig.receive(link, acknowledgement(incarnation, sequence));
     assert!(!left(&rig), "one of two is no majority");
-    let (link, ..) = goodbyes[1];
+    let (link, ..) = leaves[1];
     rig.receive(link, acknowledgement(incarnation, sequence));
     assert!(left(&rig));
 }
 
 #[test]
-fn seed_that_stops_tells_at_once_what_it_has_gathered() {
+fn stopping_seed_pushes_gathered_changes() {
     let mut rig = Rig::seed(lan());
     let first = rig.link_up(1, Role::Peer, None);
     register(&mut rig, first, 1, 1, 2);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     rig.pass(Duration::from_secs(1));
     rig.timeout();
     let second = rig.link_up(2, Role::Peer, None);
     register(&mut rig, second, 2, 1, 2);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     let before = sent(&rig, first, "MembersChanged");
     let now = rig.now;
     match &mut rig.node {
@@ -475,9 +477,9 @@ fn seed_that_stops_tells_at_once_what_it_has_gathered() {
 }
 
 #[test]
-fn a_goodbye_is_heard_whatever_its_peer_had_drawn() {
+fn leave_is_accepted_with_any_target_degree() {
     let mut rig = Rig::seed(lan());
-    // Alone it has nobody to compare with, and judges what peers draw.
+    // A seed without other seeds is synced at once, so it checks target degrees.
     let alone = SeedSetup {
         config: lan(),
         identity: identity(VICTIM),
@@ -498,9 +500,9 @@ fn a_goodbye_is_heard_whatever_its_peer_had_drawn() {
     rig.receive(link, Register { record: too_high(Presence::Alive, 1) });
     let refused = sent(&rig, link, "RegisterRefused");
     register(&mut rig, link, 1, 1, 2);
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     rig.receive(link, Leave { record: too_high(Presence::Left, 3) });
-    store_everything(&mut rig);
+    complete_writes(&mut rig);
     assert_eq!((refused, sent(&rig, link, "RegisterRefused")), (1, 1));
     assert_eq!(members(&rig)[0].state, MemberState::Left);
 }

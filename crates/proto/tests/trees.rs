@@ -1,4 +1,4 @@
-//! What a publisher sends over all links, and what that changes at those who receive it.
+//! Batches and censuses that a publisher sends over all links, and the parents that they change.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,19 +19,18 @@ fn with_neighbours(n: u8) -> Rig {
     rig
 }
 
-fn link_of(rig: &Rig, who: u8) -> LinkId {
-    let id = identity(who).id();
+fn link_of(rig: &Rig, number: u8) -> LinkId {
+    let id = identity(number).id();
     let neighbours = rig.as_peer().snapshot(rig.now).neighbours;
     neighbours.into_iter().find(|v| v.id == id).expect("a neighbour").link
 }
 
-fn parent(rig: &Rig, of: &Identity) -> Option<PeerId> {
+fn parent(rig: &Rig, publisher: &Identity) -> Option<PeerId> {
     let trees = rig.as_peer().snapshot(rig.now).trees;
-    trees.iter().find(|t| t.publisher == of.id())?.parent
+    trees.iter().find(|t| t.publisher == publisher.id())?.parent
 }
 
-/// Publishes a message. Whether it goes over all links to find the shortest ways, and how many
-/// censuses go out.
+/// Publishes a message. Returns whether its batch explores, and how many censuses are sent.
 fn publish(rig: &mut Rig, size: usize) -> (bool, usize) {
     rig.sent.clear();
     let now = rig.now;
@@ -54,7 +53,7 @@ fn large_first_message_is_preceded_by_a_census_and_does_not_go_over_all_links() 
     assert_eq!(publish(&mut with_neighbours(3), 1_000), (true, 0));
     let mut rig = with_neighbours(3);
     assert_eq!(publish(&mut rig, 100_000), (false, 3));
-    assert_eq!(publish(&mut rig, 100_000), (false, 0), "once");
+    assert_eq!(publish(&mut rig, 100_000), (false, 0), "one census is enough");
 }
 
 fn gossip(publisher: &Identity, sequence: u64) -> Gossip {
@@ -62,13 +61,13 @@ fn gossip(publisher: &Identity, sequence: u64) -> Gossip {
     Gossip { hops: 1, explores: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
 
-/// The third one of each publisher goes over all links.
+/// A census whose round is divisible by three goes over all links.
 fn exploring_census(publisher: &Identity, round: u64) -> Census {
     Census { body: census(publisher, 1, 3 * round, 1) }
 }
 
 #[test]
-fn census_over_all_links_moves_only_those_to_whom_nothing_comes() {
+fn exploring_census_moves_only_peers_without_recent_batches() {
     let mut rig = with_neighbours(3);
     let publisher = identity(6);
     let (one, two) = (link_of(&rig, 1), link_of(&rig, 2));
@@ -77,16 +76,20 @@ fn census_over_all_links_moves_only_those_to_whom_nothing_comes() {
     rig.receive(one, gossip(&publisher, 1));
     rig.pass(Duration::from_secs(6));
     rig.receive(two, exploring_census(&publisher, 1));
-    assert_eq!(parent(&rig, &publisher), Some(identity(1).id()), "it brings batches");
-    // Its parent brings the census as well, which it does in a cycle, too.
+    assert_eq!(parent(&rig, &publisher), Some(identity(1).id()), "the parent sends batches");
+    // The parent forwards the census as well, as it also does in a cycle.
     rig.receive(one, exploring_census(&publisher, 1));
     rig.pass(Duration::from_secs(6));
     rig.receive(two, exploring_census(&publisher, 2));
-    assert_eq!(parent(&rig, &publisher), Some(identity(2).id()), "no batch has come for long");
+    assert_eq!(
+        parent(&rig, &publisher),
+        Some(identity(2).id()),
+        "no batch has arrived for ten seconds"
+    );
 
     let mut rig = with_neighbours(3);
     rig.receive(one, gossip(&publisher, 0));
     rig.pass(Duration::from_secs(6));
     rig.receive(two, exploring_census(&publisher, 1));
-    assert_eq!(parent(&rig, &publisher), Some(identity(2).id()), "it may be in a cycle");
+    assert_eq!(parent(&rig, &publisher), Some(identity(2).id()), "the parents may form a cycle");
 }

@@ -1,4 +1,4 @@
-//! Which votes make a certificate: those that the seeds which gave them still stand by.
+//! Which votes make a certificate: only those that their seeds have not withdrawn.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,11 +14,11 @@ use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role, Time};
 use support::rig::Rig;
 use support::statements::{identity, report, signed_record, vote};
 
-/// The accused, and two of its neighbours.
+/// The accused peer, and two of its neighbours.
 const ACCUSED: u8 = 1;
 const WITNESSES: [u8; 2] = [2, 3];
 
-fn nothing() -> Votes {
+fn no_votes() -> Votes {
     Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None }
 }
 
@@ -26,8 +26,8 @@ fn accused() -> PeerId {
     identity(ACCUSED).id()
 }
 
-/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13) and
-/// with two neighbours of peer 1, and with the reports of these on its death.
+/// One of four seeds, so that three votes make a certificate. It is linked with the other seeds (11
+/// to 13) and with two neighbours of the accused, and has the death reports of these neighbours.
 fn with_a_case() -> (Rig, [LinkId; 3]) {
     let mut rig = Rig::seed(Config::lan().build().unwrap());
     while let Some((dial, _)) = rig.dials.first().cloned() {
@@ -50,27 +50,27 @@ fn with_a_case() -> (Rig, [LinkId; 3]) {
         rig.receive(link, Register { record: signed_record(&identity(witness), 1, 1) });
     }
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
-    rig.receive(links[0], Votes { reports, ..nothing() });
+    rig.receive(links[0], Votes { reports, ..no_votes() });
     rig.sent.clear();
     (rig, links)
 }
 
-/// The witnesses answer the seed's pings: once its probe has failed, it asks them whether it
-/// reaches them.
+/// The witnesses answer the pings of the seed, which checks with them that it reaches its peers
+/// once its probe has failed.
 fn witnesses_answer(rig: &mut Rig) {
     let pings: Vec<(LinkId, u64)> = rig
         .sent
         .iter()
         .filter_map(|(link, f)| if let Frame::Ping(p) = f { Some((*link, p.nonce)) } else { None })
-        .filter(|(link, _)| rig.links.get(link).is_some_and(|l| WITNESSES.contains(&l.who)))
+        .filter(|(link, _)| rig.links.get(link).is_some_and(|l| WITNESSES.contains(&l.number)))
         .collect();
     for (link, nonce) in pings {
         rig.receive(link, Pong { nonce });
     }
 }
 
-/// A seed votes, on its own link.
-fn votes(rig: &mut Rig, links: [LinkId; 3], seed: u8) {
+/// Seed `seed` sends its vote on its own link.
+fn cast_vote(rig: &mut Rig, links: [LinkId; 3], seed: u8) {
     let link = links[usize::from(seed - 11)];
     let witnesses = {
         let mut ids = WITNESSES.map(|w| identity(w).id()).to_vec();
@@ -78,10 +78,10 @@ fn votes(rig: &mut Rig, links: [LinkId; 3], seed: u8) {
         ids
     };
     let vote = Some(vote(&identity(seed), accused(), 1, witnesses));
-    assert!(rig.receive(link, Votes { vote, ..nothing() }));
+    assert!(rig.receive(link, Votes { vote, ..no_votes() }));
 }
 
-/// Lets the seed's own probe fail.
+/// Lets the probe of the seed under test fail.
 fn probe_fails(rig: &mut Rig) {
     let until = rig.now + Duration::from_millis(2_200);
     while rig.now < until {
@@ -91,43 +91,42 @@ fn probe_fails(rig: &mut Rig) {
         rig.next_deadline();
         witnesses_answer(rig);
     }
-    assert_eq!(told(rig, "voted"), 1);
+    assert_eq!(event_count(rig, "voted"), 1);
 }
 
-fn told(rig: &Rig, event: &str) -> u64 {
+fn event_count(rig: &Rig, event: &str) -> u64 {
     rig.events.get(event).copied().unwrap_or(0)
 }
 
 #[test]
 fn three_votes_of_four_seeds_make_a_certificate() {
     let (mut rig, links) = with_a_case();
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
-    assert_eq!(told(&rig, "peer_removed"), 0);
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
+    assert_eq!(event_count(&rig, "peer_removed"), 0);
     probe_fails(&mut rig);
-    assert_eq!(told(&rig, "peer_removed"), 1);
+    assert_eq!(event_count(&rig, "peer_removed"), 1);
 }
 
 #[test]
-fn a_vote_that_was_withdrawn_does_not_count() {
+fn withdrawn_vote_does_not_count() {
     let (mut rig, links) = with_a_case();
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
-    rig.receive(links[0], Votes { withdrawn: Some(accused()), ..nothing() });
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
+    rig.receive(links[0], Votes { withdrawn: Some(accused()), ..no_votes() });
     probe_fails(&mut rig);
-    assert_eq!(told(&rig, "peer_removed"), 0);
-    votes(&mut rig, links, 11);
-    assert_eq!(told(&rig, "peer_removed"), 1, "it may come to the same view again");
+    assert_eq!(event_count(&rig, "peer_removed"), 0);
+    cast_vote(&mut rig, links, 11);
+    assert_eq!(event_count(&rig, "peer_removed"), 1, "a seed may vote again after it withdrew");
 }
 
-/// What they answered before the cut that leaves it without peers says nothing about what follows
-/// it.
+/// Answers from before a partition do not show that the seed reaches its peers after it.
 #[test]
 fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
     let (mut rig, links) = with_a_case();
     probe_fails(&mut rig);
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(4), 1)).to_vec();
-    rig.receive(links[0], Votes { reports, ..nothing() });
+    rig.receive(links[0], Votes { reports, ..no_votes() });
     let until = rig.now + Duration::from_millis(4_000);
     while rig.now < until {
         for link in links {
@@ -135,10 +134,15 @@ fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
         }
         rig.next_deadline();
     }
-    assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (1, 1), "on the first case alone");
+    assert_eq!(
+        (event_count(&rig, "voted"), event_count(&rig, "self_doubt")),
+        (1, 1),
+        "on the first case alone"
+    );
 }
 
-/// Each time as if they came back from behind a cut, so that cases begin again; but not for ever.
+/// Each late answer looks like the end of a partition, so the cases begin again; a lease bounds
+/// this.
 #[test]
 fn seed_whose_peers_always_answer_late_votes_after_a_lease() {
     let (mut rig, links) = with_a_case();
@@ -147,12 +151,12 @@ fn seed_whose_peers_always_answer_late_votes_after_a_lease() {
     let late = config.probe_burst() * 3 / 4;
     let mut pings: Vec<(Time, LinkId, u64)> = Vec::new();
     let until = rig.now + config.lease() * 2;
-    while told(&rig, "voted") == 0 {
-        assert!(rig.now < until, "it votes");
+    while event_count(&rig, "voted") == 0 {
+        assert!(rig.now < until, "no vote after two leases");
         for link in rig.links.keys().copied().collect::<Vec<_>>() {
             rig.receive(link, Ping { nonce: 0 });
         }
-        rig.receive(links[0], Votes { reports: reports.clone(), ..nothing() });
+        rig.receive(links[0], Votes { reports: reports.clone(), ..no_votes() });
         let now = rig.now;
         let asked = rig.sent.drain(..).filter_map(|(link, f)| match f {
             Frame::Ping(p) => Some((now + late, link, p.nonce)),
@@ -163,7 +167,7 @@ fn seed_whose_peers_always_answer_late_votes_after_a_lease() {
         rig.now = rig.now.max(next);
         let now = rig.now;
         for (_, link, nonce) in pings.extract_if(.., |p| p.0 <= now).collect::<Vec<_>>() {
-            if rig.links.get(&link).is_some_and(|l| WITNESSES.contains(&l.who)) {
+            if rig.links.get(&link).is_some_and(|l| WITNESSES.contains(&l.number)) {
                 rig.receive(link, Pong { nonce });
             }
         }
@@ -171,68 +175,68 @@ fn seed_whose_peers_always_answer_late_votes_after_a_lease() {
     }
 }
 
-/// Its lease of doubt was over, so it voted, and the others still hold its vote.
+/// The seed reached no peer for a whole lease and voted; the other seeds hold its vote.
 #[test]
-fn seed_that_reaches_its_peers_again_withdraws_what_it_voted_in_doubt() {
+fn seed_that_reaches_its_peers_again_withdraws_votes_given_in_doubt() {
     let (mut rig, links) = with_a_case();
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     let until = rig.now + Config::lan().build().unwrap().lease() * 2;
-    while told(&rig, "voted") == 0 {
-        assert!(rig.now < until, "it votes after a lease");
+    while event_count(&rig, "voted") == 0 {
+        assert!(rig.now < until, "no vote after two leases");
         for link in rig.links.keys().copied().collect::<Vec<_>>() {
             rig.receive(link, Ping { nonce: 0 });
         }
-        rig.receive(links[0], Votes { reports: reports.clone(), ..nothing() });
+        rig.receive(links[0], Votes { reports: reports.clone(), ..no_votes() });
         rig.next_deadline();
     }
     let (mut withdrawn, until) = (0, rig.now + Duration::from_secs(2));
-    let says_so = |f: &Frame| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()));
+    let is_withdrawal = |f: &Frame| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()));
     while rig.now < until {
         witnesses_answer(&mut rig);
-        withdrawn += rig.sent.drain(..).filter(|(_, f)| says_so(f)).count();
+        withdrawn += rig.sent.drain(..).filter(|(_, f)| is_withdrawal(f)).count();
         rig.next_deadline();
     }
     assert_eq!(withdrawn, 3, "at each of the others");
 }
 
-/// What it has to say about that vote cannot come any more.
+/// A withdrawal of that vote could not arrive.
 #[test]
-fn a_vote_of_a_seed_that_is_gone_does_not_count() {
+fn vote_of_an_unlinked_seed_does_not_count() {
     let (mut rig, links) = with_a_case();
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
     rig.link_down(links[1], LinkDown::Lost);
     probe_fails(&mut rig);
-    assert_eq!(told(&rig, "peer_removed"), 0);
+    assert_eq!(event_count(&rig, "peer_removed"), 0);
 }
 
-/// Another seed could not withdraw it.
+/// A vote that another seed relays could not be withdrawn.
 #[test]
-fn a_vote_counts_only_from_the_seed_that_gave_it() {
+fn vote_counts_only_on_the_link_of_its_seed() {
     let (mut rig, links) = with_a_case();
-    votes(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 11);
     let mut witnesses = WITNESSES.map(|w| identity(w).id()).to_vec();
     witnesses.sort();
     let vote = Some(vote(&identity(12), accused(), 1, witnesses));
-    rig.receive(links[0], Votes { vote, ..nothing() });
+    rig.receive(links[0], Votes { vote, ..no_votes() });
     probe_fails(&mut rig);
-    assert_eq!(told(&rig, "peer_removed"), 0);
+    assert_eq!(event_count(&rig, "peer_removed"), 0);
 }
 
 #[test]
-fn who_hears_from_the_accused_withdraws_its_vote() {
+fn seed_that_hears_from_the_accused_withdraws_its_vote() {
     let (mut rig, links) = with_a_case();
     probe_fails(&mut rig);
     rig.sent.clear();
     rig.link_up(ACCUSED, Role::Peer, None);
-    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    assert_eq!(event_count(&rig, "accusation_refuted"), 1);
     let withdrawn = rig.sent.iter().filter(
         |(_, f)| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()) && v.vote.is_none()),
     );
     assert_eq!(withdrawn.count(), 3, "at each of the other seeds");
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
-    assert_eq!(told(&rig, "peer_removed"), 0);
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
+    assert_eq!(event_count(&rig, "peer_removed"), 0);
 }
 
 #[test]
@@ -251,27 +255,27 @@ fn seed_withdraws_its_vote_at_the_other_seeds_when_it_probes_again() {
     assert_eq!(withdrawn, 3, "at each of them");
 }
 
-/// A seed that was stopped finds votes and a probe that has run out in what came meanwhile; but it
-/// was not there to hear the answer.
+/// A seed that was paused finds votes among the waiting frames, and a probe that is overdue. It
+/// could not receive the answer to that probe during its pause.
 #[test]
-fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
+fn paused_seed_does_not_vote_for_silence_during_its_pause() {
     let (mut rig, links) = with_a_case();
     rig.timeout();
     rig.pass(Duration::from_millis(1_500));
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
     rig.timeout();
-    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+    assert_eq!((event_count(&rig, "voted"), event_count(&rig, "peer_removed")), (0, 0));
     rig.link_up(ACCUSED, Role::Peer, None);
-    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    assert_eq!(event_count(&rig, "accusation_refuted"), 1);
 }
 
-/// The same where its probe was the next thing due when it was stopped: other seeds' votes come
-/// before the accused's answer, though both wait.
+/// The same where the end of the probe is the first deadline that passes during the pause: the
+/// votes of other seeds are read before the answer of the accused, though both are waiting.
 #[test]
-fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
+fn probe_does_not_fail_before_earlier_frames_were_read() {
     let (mut rig, links) = with_a_case();
-    // Its connection to the accused is still under way.
+    // The dial to the accused is still pending.
     let end = rig.now + Config::lan().build().unwrap().probe_burst() * 3;
     while rig.deadline().unwrap() < end {
         for link in links {
@@ -279,36 +283,37 @@ fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
         }
         rig.next_deadline();
     }
-    assert_eq!(rig.deadline(), Some(end), "nothing else is due before it");
+    assert_eq!(rig.deadline(), Some(end), "no other deadline is earlier");
     rig.pass(Duration::from_millis(1_500));
-    votes(&mut rig, links, 11);
-    votes(&mut rig, links, 12);
-    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+    cast_vote(&mut rig, links, 11);
+    cast_vote(&mut rig, links, 12);
+    assert_eq!((event_count(&rig, "voted"), event_count(&rig, "peer_removed")), (0, 0));
     rig.link_up(ACCUSED, Role::Peer, None);
-    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    assert_eq!(event_count(&rig, "accusation_refuted"), 1);
     rig.timeout();
-    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+    assert_eq!((event_count(&rig, "voted"), event_count(&rig, "peer_removed")), (0, 0));
 }
 
-/// What its accusers say is of at least a probe's time ago. A seed that has heard from it since
-/// waits as long as they did before it takes a moment's silence (a frame lost on the way) for their
-/// word.
+/// The reports are based on a silence that began at least one probe ago. A seed that has received a
+/// frame of the accused since then waits as long as the reporters did, so that one lost frame does
+/// not confirm their reports.
 #[test]
 fn silence_counts_from_the_last_sign_of_life() {
     let (mut rig, links) = with_a_case();
     let link = rig.link_up(ACCUSED, Role::Peer, None);
     rig.receive(link, Register { record: signed_record(&identity(ACCUSED), 1, 1) });
-    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    assert_eq!(event_count(&rig, "accusation_refuted"), 1);
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
-    rig.receive(links[0], Votes { reports, ..nothing() });
-    // A connection to the accused is under way, so the probe takes three bursts.
+    rig.receive(links[0], Votes { reports, ..no_votes() });
+    // A dial to the accused is pending, so the probe takes three bursts.
     for (ms, votes) in [(700, 0), (400, 0), (600, 0), (200, 1)] {
-        // In small steps: a seed that wakes up late gives the accused as much more time.
+        // The steps are small because a seed that wakes up late gives the accused as much more
+        // time.
         for _ in 0..ms / 20 {
             rig.pass(Duration::from_millis(20));
             rig.timeout();
             witnesses_answer(&mut rig);
         }
-        assert_eq!(told(&rig, "voted"), votes, "after {ms} ms more");
+        assert_eq!(event_count(&rig, "voted"), votes, "after {ms} ms more");
     }
 }

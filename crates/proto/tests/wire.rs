@@ -1,5 +1,5 @@
-//! Properties of the wire: what is written is read back, what is read is within its bounds, and
-//! nothing that anybody sends makes the decoder panic, allocate without end or run out of stack.
+//! Properties of the wire format: a frame survives encoding and decoding, a decoded frame is within
+//! its bounds, and no input makes the decoder panic, allocate without bound or overflow the stack.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -20,8 +20,8 @@ use support::statements::{
 };
 use support::{bounds, frames};
 
-/// Numbers of the types whose body is one map, which is all but the empty one and the one that is
-/// a choice of two.
+/// Numbers of the types whose body is one map: all except GetPeerList, which is empty, and
+/// PeerReply, which is a choice.
 fn map_bodies() -> impl Iterator<Item = (u16, BoxedStrategy<Frame>)> {
     frames::all().into_iter().filter(|(n, _)| ![13, 21].contains(n))
 }
@@ -30,8 +30,8 @@ fn body_of(frame: &Frame) -> Bytes {
     without_prefix(&encode(frame))
 }
 
-/// Decodes, and holds whatever comes out against the bounds. What comes out is written and read
-/// back as the same.
+/// Decodes the bytes, checks the bounds of the frame, and checks that the frame survives encoding
+/// and decoding.
 fn decode_anything(bytes: &[u8]) -> Option<Frame> {
     let shared = decode_shared(&Bytes::copy_from_slice(bytes));
     assert_eq!(decode(bytes), shared, "the two decoders differ");
@@ -53,7 +53,7 @@ fn every_type_has_a_strategy() {
 }
 
 #[test]
-fn a_frame_read_back_is_the_frame_that_was_written() {
+fn frame_survives_encoding_and_decoding() {
     for (number, strategy) in frames::all() {
         proptest!(ProptestConfig::with_cases(48), |(frame in strategy)| {
             prop_assert_eq!(frame.number(), number);
@@ -75,7 +75,7 @@ fn a_frame_read_back_is_the_frame_that_was_written() {
 
 proptest! {
     #[test]
-    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn decoder_survives_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         decode_anything(&bytes);
         for (number, _) in frames::all() {
             decode_anything(&frame_body(number, &bytes));
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn bit_flips(frame in frames::any_frame(), flips in proptest::collection::vec(any::<(Index, u8)>(), 1..6)) {
+    fn decoder_survives_bit_flips(frame in frames::any_frame(), flips in proptest::collection::vec(any::<(Index, u8)>(), 1..6)) {
         let mut bytes = body_of(&frame).to_vec();
         for (at, bit) in flips {
             let at = at.index(bytes.len());
@@ -93,13 +93,13 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_frame_is_refused(frame in frames::any_frame(), at in any::<Index>()) {
+    fn truncated_frame_is_refused(frame in frames::any_frame(), at in any::<Index>()) {
         let bytes = body_of(&frame);
         prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
     }
 
     #[test]
-    fn splices(a in frames::any_frame(), b in frames::any_frame(), cuts in any::<[Index; 3]>()) {
+    fn decoder_survives_splices(a in frames::any_frame(), b in frames::any_frame(), cuts in any::<[Index; 3]>()) {
         let (a, b) = (body_of(&a), body_of(&b));
         let [start, from, to] = cuts;
         let (from, to) = (from.index(b.len()), to.index(b.len()));
@@ -116,13 +116,13 @@ proptest! {
     }
 
     #[test]
-    fn unknown_types_are_ignored_whatever_is_in_them(frame in frames::any_frame(), number in 100u16..) {
+    fn unknown_types_are_ignored_with_any_content(frame in frames::any_frame(), number in 100u16..) {
         let value = body_of(&frame);
         prop_assert_eq!(decode(&frame_body(number, &value)), Ok(Frame::Unknown(number)));
     }
 
     #[test]
-    fn a_changed_byte_in_a_statement_is_found(frame in frames::any_frame(), which in any::<Index>(), at in any::<Index>(), bit in 0u8..8) {
+    fn changed_byte_in_a_statement_invalidates_it(frame in frames::any_frame(), which in any::<Index>(), at in any::<Index>(), bit in 0u8..8) {
         let parts = frames::signed_parts(&frame);
         prop_assume!(!parts.is_empty());
         let mut bytes = body_of(&frame).to_vec();
@@ -156,8 +156,8 @@ fn unknown_fields_are_ignored() {
     }
 }
 
-/// A statement's body with one more field, as a newer version would write it.
-fn from_the_future(body: &[u8]) -> Vec<u8> {
+/// The body of a statement with one more field, as a newer version would encode it.
+fn with_an_unknown_field(body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
     body[0] += 1;
     body.extend_from_slice(&[0x17, 0x63, b'n', b'e', b'w']);
@@ -165,15 +165,15 @@ fn from_the_future(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_statement_with_unknown_fields_keeps_its_bytes_and_its_signature() {
+fn statement_with_unknown_fields_keeps_its_bytes_and_its_signature() {
     let me = identity(1);
-    let body = from_the_future(&cbor(&record(&me, 3, 4)));
+    let body = with_an_unknown_field(&cbor(&record(&me, 3, 4)));
     let bytes = sign_bytes::<Record>(&body, &me);
     let back = SignedRecord::from_bytes(&bytes).unwrap();
     assert_eq!((back.body(), back.body_bytes().as_ref()), (&record(&me, 3, 4), &body[..]));
     assert!(back.signature_is_valid());
-    assert_eq!(back.to_bytes(), bytes, "it is passed on as it came");
-    // Also on its way through a frame.
+    assert_eq!(back.to_bytes(), bytes, "the bytes are unchanged");
+    // The bytes also survive inside of a frame.
     let frame = Frame::from(rumormill_proto::wire::Register { record: back });
     let Ok(Frame::Register(f)) = decode(&body_of(&frame)) else { panic!("no Register") };
     assert!(f.record.signature_is_valid());
@@ -181,7 +181,7 @@ fn a_statement_with_unknown_fields_keeps_its_bytes_and_its_signature() {
 }
 
 #[test]
-fn a_signature_is_for_one_kind_of_statement_only() {
+fn signature_is_valid_for_one_kind_of_statement_only() {
     let me = identity(1);
     let adjacency = Adjacency { subject: me.id(), neighbour: identity(2).id(), incarnation: 1 };
     let as_record = sign_bytes::<Record>(&cbor(&adjacency), &me);
@@ -190,7 +190,7 @@ fn a_signature_is_for_one_kind_of_statement_only() {
     let proper = sign_bytes::<Adjacency>(&cbor(&adjacency), &me);
     assert!(Signed::<Adjacency>::from_bytes(&proper).unwrap().signature_is_valid());
     assert!(Signed::<Vote>::from_bytes(&proper).is_err());
-    // Nor is it somebody else's.
+    // A signature of another identity is not valid either.
     let by_another = sign_bytes::<Adjacency>(&cbor(&adjacency), &identity(2));
     assert!(!Signed::<Adjacency>::from_bytes(&by_another).unwrap().signature_is_valid());
 }
@@ -207,10 +207,10 @@ fn bytes_behind_a_signed_body_are_refused() {
     assert!(SignedRecord::from_bytes(&bytes).is_err(), "a third element");
 }
 
-/// A record with a presence that this version does not know, in a field that may be absent: it is
-/// not taken for an absent one, and the field behind it is not lost.
+/// An optional field holds a record with a presence that this version does not know. The record
+/// must not count as absent, and the field behind it must not get lost.
 #[test]
-fn an_unknown_presence_in_an_optional_record_is_refused() {
+fn unknown_presence_in_an_optional_record_is_refused() {
     let me = identity(1);
     let body = cbor(&record(&me, 1, 1));
     let presence = body.windows(2).position(|w| w == [5, 0]).unwrap() + 1;
@@ -222,7 +222,7 @@ fn an_unknown_presence_in_an_optional_record_is_refused() {
         v.extend_from_slice(&signed_record(&me, 1, 1).to_bytes());
         v.push(0x02);
         v.extend_from_slice(take);
-        // One field more, which nobody knows.
+        // One more field, which is unknown.
         v.extend_from_slice(&[0x03, 0x18, 0x2a]);
         frame_body(21, &v)
     };
@@ -232,7 +232,7 @@ fn an_unknown_presence_in_an_optional_record_is_refused() {
 }
 
 #[test]
-fn a_long_prefix_is_refused_before_anything_is_read() {
+fn too_long_prefix_is_refused_before_reading() {
     for (length, limit) in [(MAX_FRAME + 1, MAX_FRAME), (u32::MAX as usize, MAX_FRAME), (2, 1)] {
         let prefix = u32::try_from(length).unwrap().to_be_bytes();
         assert_eq!(header(prefix, limit), Err(DecodeError::TooLong { length, limit }));
@@ -245,11 +245,11 @@ fn a_long_prefix_is_refused_before_anything_is_read() {
 const HUGE: [u8; 8] = [0x10, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
-fn huge_declared_lengths_cost_nothing() {
+fn huge_declared_lengths_allocate_nothing() {
     for (number, _) in frames::all() {
         for major in [0x5b, 0x7b, 0x9b, 0xbb] {
             let head = [&[major][..], &HUGE].concat();
-            // As the body, and as the value of every field of a map.
+            // The head as the body, and as the value of every field of a map.
             assert!(number == 13 || decode(&frame_body(number, &head)).is_err());
             for key in 0..8 {
                 let mut body = vec![0xa1, key];
@@ -258,7 +258,7 @@ fn huge_declared_lengths_cost_nothing() {
             }
         }
     }
-    // And inside of a signed body.
+    // The head inside of a signed body.
     for major in [0x5b, 0x7b, 0x9b, 0xbb] {
         for key in 0..8 {
             let body = [&[0xa1, key, major][..], &HUGE].concat();
@@ -271,7 +271,7 @@ fn huge_declared_lengths_cost_nothing() {
 #[test]
 fn deep_nesting_takes_no_stack() {
     let depth = MAX_FRAME - 16;
-    // Arrays of one, maps of one, tags, arrays and maps without an announced end.
+    // Arrays of one, maps of one, tags, and arrays and maps of indefinite length.
     for (open, close) in [
         (&[0x81][..], &[][..]),
         (&[0xa1, 0x00], &[]),
@@ -291,7 +291,7 @@ fn deep_nesting_takes_no_stack() {
             let _ = decode(&frame_body(13, &value));
             for (number, _) in frames::all() {
                 let _ = decode(&frame_body(number, &value));
-                // As an unknown field.
+                // The value as an unknown field.
                 let body = [&[0xa1, 0x17][..], &value].concat();
                 let _ = decode(&frame_body(number, &body));
             }
@@ -300,7 +300,7 @@ fn deep_nesting_takes_no_stack() {
 }
 
 mod counts {
-    //! One more than allowed of everything that is counted.
+    //! Limits on counts: a frame at the limit decodes, one above it does not.
 
     use minicbor::bytes::ByteArray;
     use rumormill_proto::failure::{Certificate, Vote};
@@ -334,7 +334,8 @@ mod counts {
         encode(&frame.into()).to_bytes()[4..].to_vec()
     }
 
-    /// `make` gives a frame with `n` of something; `limit` of them pass, one more does not.
+    /// `make(n)` returns a frame with `n` elements; a frame with `limit` elements decodes, one with
+    /// one more does not.
     #[track_caller]
     fn bounded<T: Into<Frame>>(limit: usize, make: impl Fn(usize) -> T) {
         let try_it = |n| decode(&bytes_of(make(n)));
@@ -343,7 +344,7 @@ mod counts {
     }
 
     #[test]
-    fn of_seeds() {
+    fn seeds_are_bounded() {
         let registered = |n, length: usize| Registered {
             incarnation: 1,
             sequence: 1,
@@ -358,7 +359,7 @@ mod counts {
     }
 
     #[test]
-    fn of_records() {
+    fn records_and_entries_are_bounded() {
         let r = signed_record(&identity(1), 1, 1);
         bounded(MAX_RECORDS_PER_FRAME, |n| PeerList {
             records: vec![r.clone(); n],
@@ -390,7 +391,7 @@ mod counts {
     }
 
     #[test]
-    fn of_buckets() {
+    fn digest_has_exactly_256_buckets() {
         let digest = |n| {
             let nonce = ByteArray::from([0; 16]);
             let f = Frame::from(Digest { buckets: vec![0; n], nonce, synced: true });
@@ -400,7 +401,7 @@ mod counts {
     }
 
     #[test]
-    fn of_neighbours() {
+    fn listed_neighbours_are_bounded() {
         let me = identity(1);
         bounded(MAX_REQUEST_NEIGHBOURS, |n| PeerRequest {
             record: signed_record(&me, 1, 1),
@@ -416,7 +417,7 @@ mod counts {
     }
 
     #[test]
-    fn of_publishers_gaps_and_ranges() {
+    fn publishers_gaps_and_ranges_are_bounded() {
         let entry = |n, gaps: usize| SummaryEntry {
             publisher: id(n),
             epoch: 1,
@@ -434,9 +435,9 @@ mod counts {
         };
         bounded(MAX_SUMMARY, |n| graft(n, 0));
         bounded(MAX_GAPS, |n| graft(1, n));
-        let these = |n| vec![u64::MAX; n];
-        bounded(MAX_GRAFTED, |n| Graft { publishers: these(n), have: Vec::new() });
-        bounded(MAX_GRAFTED, |n| Prune { publishers: these(n) });
+        let tokens = |n| vec![u64::MAX; n];
+        bounded(MAX_GRAFTED, |n| Graft { publishers: tokens(n), have: Vec::new() });
+        bounded(MAX_GRAFTED, |n| Prune { publishers: tokens(n) });
         let range = Range { publisher: id(1), epoch: 1, from: 1, to: 2 };
         bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n], nonce: 1 });
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
@@ -453,7 +454,7 @@ mod counts {
     }
 
     #[test]
-    fn of_reports_votes_and_witnesses() {
+    fn reports_and_witnesses_are_bounded() {
         let r = report(&identity(1), &identity(2), 1);
         let v = vote(&identity(3), id(1), 1, vec![id(2)]);
         bounded(MAX_REPORTS, |n| Votes {
@@ -473,9 +474,9 @@ mod counts {
         assert!(!on(vec![id(2), id(1)]) && !on(vec![id(1), id(1)]));
     }
 
-    /// A certificate is put together by anybody, so the verifier looks at how.
+    /// Any node can assemble a certificate, so the verifier checks its form.
     #[test]
-    fn of_votes_in_a_certificate() {
+    fn certificate_has_distinct_ordered_votes_of_at_most_all_seeds() {
         let takes = |votes: Vec<Signed<Vote>>| {
             let certificate: Certificate =
                 minicbor::decode(&[&[0xa1, 0][..], &cbor(&votes)].concat()).unwrap();
@@ -486,7 +487,7 @@ mod counts {
         let mut all: Vec<_> =
             (0..=MAX_SEEDS as u8).map(|n| vote(&identity(n), id(1), 1, vec![id(2)])).collect();
         all.sort_by_key(|v| v.seed);
-        assert!(!takes(all.clone()), "one more than there can be seeds");
+        assert!(!takes(all.clone()), "more votes than seeds");
         all.pop();
         assert!(takes(all.clone()));
         assert!(takes(all[..1].to_vec()));
@@ -498,12 +499,12 @@ mod counts {
         {
             let mut mixed = vec![all[0].clone(), other];
             mixed.sort_by_key(|v| v.seed);
-            assert!(!takes(mixed), "about something else");
+            assert!(!takes(mixed), "votes on different deaths");
         }
     }
 
     #[test]
-    fn of_what_a_record_says() {
+    fn record_fields_are_bounded() {
         let me = identity(1);
         let takes = |change: &dyn Fn(&mut Record)| {
             let mut r = record(&me, 1, 1);
@@ -516,7 +517,7 @@ mod counts {
         assert!(!takes(&|r| r.target = MAX_TARGET + 1));
         assert!(takes(&|r| r.degree = 2 * MAX_TARGET));
         assert!(!takes(&|r| r.degree = 2 * MAX_TARGET + 1));
-        // A name that is no name cannot be made here, so its bytes are put in place of "anna".
+        // `Name` refuses an invalid name, so its bytes replace "anna" in an encoded record.
         let named = |name: &[u8]| {
             let body = cbor(&record(&me, 1, 1));
             let at = body.windows(4).position(|w| w == b"anna").unwrap();
@@ -538,7 +539,7 @@ mod counts {
         }
     }
 
-    /// Whether a batch of one that says so of itself is taken.
+    /// Whether a batch decodes that claims `count` messages from `first` on.
     fn takes(first: u64, count: u32, content: &[u8]) -> bool {
         let me = identity(1);
         let id = MessageId { publisher: me.id(), epoch: 1, sequence: first };
@@ -547,7 +548,7 @@ mod counts {
     }
 
     #[test]
-    fn of_what_a_message_says() {
+    fn message_fields_are_bounded() {
         let one = |first, topic: usize, payload: usize| {
             takes(first, 1, &content(&[(0, &"t".repeat(topic), &vec![0; payload])]))
         };
@@ -558,35 +559,35 @@ mod counts {
     }
 
     #[test]
-    fn of_messages_in_a_batch() {
+    fn messages_in_a_batch_are_bounded_and_counted() {
         let messages = |n: usize| content(&vec![(0, "", &b""[..]); n]);
         let as_many = |n: usize| takes(0, u32::try_from(n).unwrap(), &messages(n));
         assert!(!as_many(0) && as_many(1) && as_many(MAX_BATCH_MESSAGES));
         assert!(!as_many(MAX_BATCH_MESSAGES + 1));
-        // More or fewer than it says; a count that is anything at all.
+        // More or fewer messages than the count, and extreme counts.
         assert!(!takes(0, 2, &messages(1)) && !takes(0, 1, &messages(2)));
         assert!(!takes(0, u32::MAX, &messages(1)) && !takes(0, 0, &messages(0)));
-        // Numbers run out.
+        // The sequence numbers reach their end.
         assert!(takes(u64::MAX - 4, 3, &messages(3)));
         assert!(!takes(u64::MAX - 3, 3, &messages(3)) && !takes(u64::MAX - 1, 3, &messages(3)));
-        // The bytes of several are bounded more closely than those of one.
+        // The limit on the bytes of several messages is lower than that of one message.
         let long = |n: usize, bytes: usize| {
             let payload = vec![0; bytes];
             takes(0, u32::try_from(n).unwrap(), &content(&vec![(0, "", &payload[..]); n]))
         };
         assert!(long(1, MAX_PAYLOAD) && !long(2, MAX_BATCH / 2) && long(2, MAX_BATCH / 2 - 16));
-        // Times that are far from the batch's.
+        // The time of a message may be far from that of its batch.
         assert!(takes(0, 1, &content(&[(u64::MAX, "", b"")])));
     }
 
     #[test]
-    fn of_what_a_batch_is_made_of() {
+    fn malformed_batch_is_refused() {
         let me = identity(1);
         let id = MessageId { publisher: me.id(), epoch: 1, sequence: 0 };
         let body = batch_body(&id, 1, &content(&[(0, "t", b"x")]));
         let signed = |body: &[u8]| Batch::from_wire(sign_as(BATCH, body, &me).into());
         assert!(signed(&body).unwrap().signature_is_valid());
-        // An element more, as a newer version may write it, is skipped and passed on.
+        // A further element, as a newer version may encode it, is skipped and forwarded.
         let mut more = body.clone();
         more[0] = 0x83;
         more.extend_from_slice(&[0x63, b'n', b'e', b'w']);
@@ -594,23 +595,23 @@ mod counts {
         assert!(newer.signature_is_valid());
         assert_eq!(newer.wire()[..], sign_as(BATCH, &more, &me)[..]);
         assert_eq!(newer.messages().count(), 1);
-        // What is not of the form is refused.
+        // A body of another form is refused.
         for bad in [&body[1..], &body[..body.len() - 1], &[0x82], &[0x80], &[0xa0], &[], &[0xf6]] {
             assert!(signed(bad).is_err(), "{bad:02x?}");
         }
         let mut wire = sign_as(BATCH, &body, &me);
         wire.push(0);
-        assert!(Batch::from_wire(wire.into()).is_err(), "bytes behind it");
-        // Somebody else's signature, or one for another kind of statement, does not hold.
-        let by = |domain, who: u8| {
-            Batch::from_wire(sign_as(domain, &body, &identity(who)).into()).unwrap()
+        assert!(Batch::from_wire(wire.into()).is_err(), "bytes behind the batch");
+        // The signature of another identity, or in another domain, is not valid.
+        let by = |domain, number: u8| {
+            Batch::from_wire(sign_as(domain, &body, &identity(number)).into()).unwrap()
         };
         assert!(!by(BATCH, 2).signature_is_valid());
         assert!(!by("rumor/1 record", 1).signature_is_valid());
     }
 
     #[test]
-    fn of_what_batches_under_one_signature_are_made_of() {
+    fn malformed_batch_proof_is_refused() {
         let me = identity(1);
         let body = |sequence| {
             let id = MessageId { publisher: me.id(), epoch: 1, sequence };
@@ -620,15 +621,15 @@ mod counts {
         let both = group(&me, bodies.each_ref().map(Vec::as_slice));
         assert!(both.iter().all(rumormill_proto::Batch::signature_is_valid));
         let [left, right] = both.map(|b| b.wire().to_vec());
-        // Who takes the one's way to the signature for the other's.
+        // The left batch with the path of the right one.
         let at = left.len() - 35;
         let mixed = [&left[..at], &right[right.len() - 35..]].concat();
         assert!(!Batch::from_wire(mixed.into()).unwrap().signature_is_valid());
-        // Without the way, it is not signed.
+        // The left batch without a path.
         let mut cut = left[..at].to_vec();
         cut[0] = 0x82;
         assert!(!Batch::from_wire(cut.into()).unwrap().signature_is_valid());
-        // Ways that cannot be.
+        // Paths of an invalid form.
         let with = |sides: u8, siblings: &[u8]| {
             let mut wire = left[..at].to_vec();
             let mut e = minicbor::Encoder::new(&mut wire);
@@ -644,9 +645,9 @@ mod counts {
         }
     }
 
-    /// Named twice, a publisher would be taken to have been asked for in vain twice.
+    /// A publisher that is named twice would count as two vain pulls.
     #[test]
-    fn a_publisher_is_named_once_in_a_summary() {
+    fn summary_with_a_repeated_publisher_is_refused() {
         let entry =
             |n| SummaryEntry { publisher: id(n), epoch: 1, next: 9, gaps: Vec::new(), floor: 0 };
         let takes = |entries: Vec<SummaryEntry>| {
@@ -659,7 +660,7 @@ mod counts {
     }
 
     #[test]
-    fn gaps_and_ranges_that_make_no_sense() {
+    fn impossible_gaps_and_ranges_are_refused() {
         let has = |gaps: &[(u64, u64)], next, floor| {
             let gaps = gaps.to_vec();
             let e = SummaryEntry { publisher: id(1), epoch: 1, next, gaps, floor };
@@ -676,7 +677,7 @@ mod counts {
         }
         assert!(has(&[(2, 3)], 4, 2) && has(&[], 4, 4) && has(&[], u64::MAX, u64::MAX));
         assert!(!has(&[(2, 3)], 4, 3), "a gap below the floor");
-        assert!(!has(&[], 4, 5), "a floor above all there is");
+        assert!(!has(&[], 4, 5), "a floor above the next number");
         for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
             let ranges = vec![Range { publisher: id(1), epoch: 1, from, to }];
             assert!(decode(&bytes_of(Pull { ranges: ranges.clone(), nonce: 1 })).is_err());

@@ -1,5 +1,5 @@
-//! What a decoded frame may hold at most, written down a second time and independently of the
-//! decoder: a limit that somebody drops there is missed here.
+//! The limits of a decoded frame, written a second time and independently of the decoder, so that a
+//! limit that is removed there fails a test.
 
 use rumormill_proto::failure::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
@@ -76,7 +76,7 @@ fn testimony(t: &Signed<Testimony>) {
 }
 
 fn certificate(c: &Certificate) {
-    // The number of votes in a certificate is held against its limit by the verifier.
+    // The verifier checks the number of votes in a certificate.
     c.votes().iter().for_each(vote);
 }
 
@@ -85,7 +85,7 @@ fn entry(e: &Entry) {
     e.certificate.iter().for_each(certificate);
 }
 
-/// Panics if a decoded frame names more than it may.
+/// Panics if a decoded frame exceeds a limit.
 pub fn assert_within(frame: &Frame) {
     match frame {
         Frame::Register(f) => record(&f.record),

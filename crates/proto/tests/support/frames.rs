@@ -24,7 +24,7 @@ use rumormill_proto::{
 
 use super::statements;
 
-/// Numbers that break arithmetic more often than others do.
+/// Numbers, often at an edge where arithmetic overflows.
 pub fn number() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![
         4 => 0u64..300,
@@ -92,14 +92,14 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
         let count = u32::try_from(messages.len()).unwrap();
         let messages: Vec<(u64, &str, &[u8])> =
             messages.iter().map(|(after, t, p)| (*after, t.as_str(), p.as_slice())).collect();
-        // Some are the first of their stream, and name the one before it.
+        // Some batches are the first of their stream, and name the stream before it.
         let sequence = if epoch % 4 == 3 { 0 } else { sequence };
         let first = MessageId { sequence, ..first };
         let previous = (epoch % 4 == 3).then_some((epoch / 2, epoch / 3));
         let content = statements::content(&messages);
         let body = statements::body_after(&first, previous, count, &content);
         if sequence % 2 == 1 {
-            // One of two under one signature.
+            // One of two batches under one signature.
             let [one, _] = statements::group_wire(&publisher, [&body, b"another"]);
             return Batch::from_wire(one.into()).unwrap();
         }
@@ -162,29 +162,32 @@ fn ack() -> impl Strategy<Value = Ack> {
 
 fn report() -> impl Strategy<Value = Signed<DeathReport>> + Clone {
     (1u8..9, 1u8..8, number()).prop_map(|(reporter, step, incarnation)| {
-        // Never about oneself.
+        // A report about its own reporter is malformed.
         let subject = (reporter - 1 + step) % 8 + 1;
         let [reporter, subject] = [reporter, subject].map(statements::identity);
         statements::report(&reporter, &subject, incarnation)
     })
 }
 
-/// A seed, a witness and a third one, as numbers of identities.
-fn three() -> impl Strategy<Value = [u8; 3]> + Clone {
+/// A seed, a witness and a subject, as identity numbers.
+fn three_numbers() -> impl Strategy<Value = [u8; 3]> + Clone {
     (1u8..9, 1u8..9, 1u8..8)
         .prop_map(|(seed, witness, step)| [seed, witness, (witness - 1 + step) % 8 + 1])
 }
 
 fn appoint() -> impl Strategy<Value = Appoint> {
-    (three(), number(), record()).prop_map(|([seed, witness, subject], incarnation, record)| {
-        let [seed, witness, subject] = [seed, witness, subject].map(statements::identity);
-        let appointment = statements::appointment(&seed, witness.id(), subject.id(), incarnation);
-        Appoint { appointment, record }
-    })
+    (three_numbers(), number(), record()).prop_map(
+        |([seed, witness, subject], incarnation, record)| {
+            let [seed, witness, subject] = [seed, witness, subject].map(statements::identity);
+            let appointment =
+                statements::appointment(&seed, witness.id(), subject.id(), incarnation);
+            Appoint { appointment, record }
+        },
+    )
 }
 
 fn testimony() -> impl Strategy<Value = Signed<Testimony>> + Clone {
-    (three(), number()).prop_map(|([seed, witness, subject], incarnation)| {
+    (three_numbers(), number()).prop_map(|([seed, witness, subject], incarnation)| {
         let [seed, witness, subject] = [seed, witness, subject].map(statements::identity);
         statements::testimony(&witness, &seed, subject.id(), incarnation)
     })
@@ -225,7 +228,7 @@ pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
     (0u8..11).prop_map(|n| minicbor::decode(&[n]).unwrap())
 }
 
-fn want() -> impl Strategy<Value = PeerRequestKind> + Clone {
+fn request_kind() -> impl Strategy<Value = PeerRequestKind> + Clone {
     prop_oneof![
         Just(PeerRequestKind::Place),
         Just(PeerRequestKind::Overflow),
@@ -291,7 +294,7 @@ fn members_changed() -> impl Strategy<Value = MembersChanged> {
 }
 
 fn peer_request() -> impl Strategy<Value = PeerRequest> {
-    (record(), want(), vec(peer_id(), 0..9), (identity(), peer_id(), number())).prop_map(
+    (record(), request_kind(), vec(peer_id(), 0..9), (identity(), peer_id(), number())).prop_map(
         |(record, want, neighbours, (subject, neighbour, incarnation))| {
             let adjacency = statements::adjacency(&subject, neighbour, incarnation);
             PeerRequest { record, want, neighbours, adjacency }
@@ -330,7 +333,7 @@ fn marks() -> impl Strategy<Value = Vec<StreamMark>> {
 }
 
 /// Ranges of streams, ascending.
-fn one_range_each() -> impl Strategy<Value = Vec<Range>> {
+fn one_range_per_stream() -> impl Strategy<Value = Vec<Range>> {
     btree_map((peer_id(), number()), (0u64..1000, 1u64..1000), 0..9).prop_map(|ranges| {
         let range = |((publisher, epoch), (from, count))| Range {
             publisher,
@@ -342,7 +345,7 @@ fn one_range_each() -> impl Strategy<Value = Vec<Range>> {
     })
 }
 
-/// Ascending gaps, and the number after the highest one received.
+/// Ascending gaps, and the number after the highest received one.
 fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     vec(1u64..1000, 1..13).prop_map(|steps| {
         let mut ends: Vec<u64> = steps
@@ -357,8 +360,8 @@ fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     })
 }
 
-/// What somebody has, by publisher.
-fn has() -> impl Strategy<Value = Vec<SummaryEntry>> {
+/// Entries of a Summary, ascending by publisher.
+fn summary_entries() -> impl Strategy<Value = Vec<SummaryEntry>> {
     let entry = (peer_id(), number(), gaps(), any::<Index>()).prop_map(
         |(publisher, epoch, (gaps, next), floor)| {
             let highest = gaps.first().map_or(next, |g| g.0);
@@ -374,7 +377,8 @@ fn has() -> impl Strategy<Value = Vec<SummaryEntry>> {
 }
 
 fn summary() -> impl Strategy<Value = Summary> {
-    (any::<u64>(), option::of(has())).prop_map(|(hash, entries)| Summary { hash, entries })
+    (any::<u64>(), option::of(summary_entries()))
+        .prop_map(|(hash, entries)| Summary { hash, entries })
 }
 
 fn ranges() -> impl Strategy<Value = Vec<Range>> {
@@ -419,7 +423,7 @@ fn boxed<T: Into<Frame> + std::fmt::Debug + 'static>(
     s.prop_map(Into::into).boxed()
 }
 
-/// The strategy of every type, by its number.
+/// The strategy of every frame type, by its number.
 pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
     let number = number();
     vec![
@@ -444,7 +448,13 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
         (32, boxed(data())),
-        (33, boxed((tokens(), has()).prop_map(|(publishers, have)| Graft { publishers, have }))),
+        (
+            33,
+            boxed(
+                (tokens(), summary_entries())
+                    .prop_map(|(publishers, have)| Graft { publishers, have }),
+            ),
+        ),
         (34, boxed(tokens().prop_map(|publishers| Prune { publishers }))),
         (35, boxed(ranges().prop_map(|ranges| Announce { ranges }))),
         (36, boxed(ack())),
@@ -459,7 +469,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
                 nonce,
             })),
         ),
-        (43, boxed(one_range_each().prop_map(|streams| Confirm { streams }))),
+        (43, boxed(one_range_per_stream().prop_map(|streams| Confirm { streams }))),
         (
             44,
             boxed(

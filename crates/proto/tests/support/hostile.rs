@@ -1,4 +1,4 @@
-//! Frames that a hostile but properly signing remote may send.
+//! Frames that a hostile remote with a valid key may send.
 
 use minicbor::bytes::ByteArray;
 use rumormill_proto::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
@@ -24,25 +24,25 @@ use super::statements::{
     message_after, report, signed_record, testimony, vote,
 };
 
-/// Somebody of this world.
-fn anybody(s: &mut Script<'_>) -> u8 {
+/// The number of any identity in the rig.
+fn any_number(s: &mut Script<'_>) -> u8 {
     let all: Vec<u8> = PEERS.chain(SEEDS).chain([VICTIM]).collect();
     s.pick(&all).copied().unwrap_or(1)
 }
 
-/// Somebody whose key is in hostile hands: anybody but the node under test.
+/// An identity whose key is hostile: any one except that of the node under test.
 fn accomplice(s: &mut Script<'_>) -> Identity {
-    match anybody(s) {
+    match any_number(s) {
         VICTIM => identity(1),
         n => identity(n),
     }
 }
 
 fn id(s: &mut Script<'_>) -> PeerId {
-    identity(anybody(s)).id()
+    identity(any_number(s)).id()
 }
 
-/// Mostly the remote's own record, with any content.
+/// Any record, mostly one of the remote itself.
 fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
     let owner = match s.byte() % 8 {
         0 => {
@@ -52,21 +52,21 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
             accomplice(s)
         }
         1 => accomplice(s),
-        _ if remote.who == VICTIM => accomplice(s),
-        _ => identity(remote.who),
+        _ if remote.number == VICTIM => accomplice(s),
+        _ => identity(remote.number),
     };
     let presence = if s.once_in(6) { Presence::Left } else { Presence::Alive };
     let r = Record {
         id: owner.id(),
         name: Name::new("mallory").unwrap(),
         addresses: (0..s.below(5)).map(|_| address(s.u16())).collect(),
-        incarnation: s.life(),
+        incarnation: s.incarnation(),
         sequence: s.number(),
         presence,
         degree: s.u16() % 2049,
         target: u16::from(s.byte()) * if s.once_in(8) { 4 } else { 0 },
         process: s.number(),
-        // Also that of the node under test, as a thief of its key would sign it.
+        // Also the process of the node under test, as a copy of its key could sign it.
         rival: match s.below(4) {
             0 => Some(s.number()),
             1 => rig.stolen_records.last().map(|r| r.process),
@@ -77,24 +77,24 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
     Signed::sign(r, &owner)
 }
 
-fn word(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Signed<Adjacency> {
+fn any_adjacency(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Signed<Adjacency> {
     if s.once_in(8)
         && let Some(a) = s.pick(&rig.stolen_adjacencies)
     {
         return a.clone();
     }
-    let subject = if remote.who == VICTIM { identity(1) } else { identity(remote.who) };
+    let subject = if remote.number == VICTIM { identity(1) } else { identity(remote.number) };
     let neighbour = if s.once_in(8) { id(s) } else { identity(VICTIM).id() };
-    adjacency(&subject, neighbour, s.life())
+    adjacency(&subject, neighbour, s.incarnation())
 }
 
-fn votes_on(s: &mut Script<'_>) -> Certificate {
+fn any_certificate(s: &mut Script<'_>) -> Certificate {
     let seeds: Vec<Identity> = SEEDS.take(1 + s.below(3)).map(identity).collect();
-    certificate(&seeds, id(s), s.life(), &[id(s)])
+    certificate(&seeds, id(s), s.incarnation(), &[id(s)])
 }
 
-/// A report, sometimes one of the node under test, which needs a word of its own.
-fn a_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
+/// A death report, sometimes about the node under test with an adjacency that it has signed.
+fn any_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
     let reporter = accomplice(s);
     if s.once_in(3)
         && let Some(a) = rig.stolen_adjacencies.iter().find(|a| a.neighbour == reporter.id())
@@ -102,32 +102,32 @@ fn a_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
         let report = DeathReport {
             reporter: reporter.id(),
             subject: identity(VICTIM).id(),
-            incarnation: s.life().max(a.incarnation),
+            incarnation: s.incarnation().max(a.incarnation),
             adjacency: a.clone(),
         };
         return Signed::sign(report, &reporter);
     }
     let subject = accomplice(s);
-    report(&reporter, &subject, s.life())
+    report(&reporter, &subject, s.incarnation())
 }
 
-/// One for the node under test, or for somebody else.
-fn an_appointment(s: &mut Script<'_>) -> Signed<Appointment> {
+/// An appointment, mostly of the node under test.
+fn any_appointment(s: &mut Script<'_>) -> Signed<Appointment> {
     let seed = identity(11 + s.byte() % 3);
     let witness = if s.once_in(4) { id(s) } else { identity(VICTIM).id() };
-    appointment(&seed, witness, id(s), s.life())
+    appointment(&seed, witness, id(s), s.incarnation())
 }
 
-fn a_testimony(s: &mut Script<'_>) -> Signed<Testimony> {
+fn any_testimony(s: &mut Script<'_>) -> Signed<Testimony> {
     let (witness, seed) = (accomplice(s), identity(11 + s.byte() % 3));
-    testimony(&witness, &seed, id(s), s.life())
+    testimony(&witness, &seed, id(s), s.incarnation())
 }
 
 fn reason(s: &mut Script<'_>) -> RefuseReason {
     minicbor::decode(&[s.byte() % 11]).unwrap()
 }
 
-fn want(s: &mut Script<'_>) -> PeerRequestKind {
+fn request_kind(s: &mut Script<'_>) -> PeerRequestKind {
     match s.byte() % 7 {
         0 => PeerRequestKind::Place,
         1 => PeerRequestKind::Overflow,
@@ -139,17 +139,21 @@ fn want(s: &mut Script<'_>) -> PeerRequestKind {
     }
 }
 
-fn a_few<T>(s: &mut Script<'_>, most: usize, mut make: impl FnMut(&mut Script<'_>) -> T) -> Vec<T> {
+fn several<T>(
+    s: &mut Script<'_>,
+    most: usize,
+    mut make: impl FnMut(&mut Script<'_>) -> T,
+) -> Vec<T> {
     (0..s.below(most + 1)).map(|_| make(s)).collect()
 }
 
 fn message_id(s: &mut Script<'_>) -> MessageId {
-    MessageId { publisher: id(s), epoch: s.life(), sequence: s.number() }
+    MessageId { publisher: id(s), epoch: s.incarnation(), sequence: s.number() }
 }
 
-fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
-    let mut entries = a_few(s, 6, |s| {
-        let mut ends: Vec<u64> = a_few(s, 8, |s| s.number());
+fn summary_entries(s: &mut Script<'_>) -> Vec<SummaryEntry> {
+    let mut entries = several(s, 6, |s| {
+        let mut ends: Vec<u64> = several(s, 8, |s| s.number());
         ends.sort_unstable();
         ends.dedup();
         if ends.len() % 2 == 1 {
@@ -159,7 +163,7 @@ fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
         let next = s.number().max(above.saturating_add(1));
         let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
         let floor = s.number().min(ends.first().copied().unwrap_or(next));
-        SummaryEntry { publisher: id(s), epoch: s.life(), next, gaps, floor }
+        SummaryEntry { publisher: id(s), epoch: s.incarnation(), next, gaps, floor }
     });
     entries.sort_by_key(SummaryEntry::stream);
     entries.dedup_by_key(|e| e.stream());
@@ -167,18 +171,18 @@ fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
 }
 
 fn summary(s: &mut Script<'_>) -> Summary {
-    let entries = has(s);
+    let entries = summary_entries(s);
     Summary { hash: s.number(), entries: (!s.once_in(4)).then_some(entries) }
 }
 
-fn certain_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
+fn any_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
     let record = record(s, rig, remote);
-    let certificate = s.once_in(2).then(|| votes_on(s));
+    let certificate = s.once_in(2).then(|| any_certificate(s));
     Entry { record, certificate }
 }
 
-/// What the node takes from such a remote; anything else closes the link.
-fn welcome(node: &Node, role: Role) -> &'static [u8] {
+/// The kinds of frames that the node accepts of a remote in this role; others close the link.
+fn accepted_kinds(node: &Node, role: Role) -> &'static [u8] {
     match (node, role) {
         (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26, 29, 29],
         (Node::Peer(_), Role::Peer) => &[
@@ -192,7 +196,7 @@ fn welcome(node: &Node, role: Role) -> &'static [u8] {
 
 /// Marks of a few streams, ascending.
 fn marks(s: &mut Script<'_>) -> Vec<StreamMark> {
-    let mut marks = a_few(s, 6, |s| {
+    let mut marks = several(s, 6, |s| {
         let r = range(s);
         StreamMark { publisher: r.publisher, epoch: r.epoch, next: r.to }
     });
@@ -207,7 +211,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     let kind = if s.once_in(16) {
         s.byte() % 42
     } else {
-        s.pick(welcome(&rig.node, remote.role)).copied().unwrap_or(1)
+        s.pick(accepted_kinds(&rig.node, remote.role)).copied().unwrap_or(1)
     };
     match kind {
         0 => Close { reason: CloseReason::Done }.into(),
@@ -219,13 +223,13 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         6 => RegisterRefused {
             reason: reason(s),
             record: s.once_in(2).then(|| record(s, rig, remote)),
-            certificate: s.once_in(2).then(|| votes_on(s)),
+            certificate: s.once_in(2).then(|| any_certificate(s)),
             nonce: ByteArray::from([s.byte(); 16]),
         }
         .into(),
         7 => Frame::GetPeerList,
         8 => PeerList {
-            records: a_few(s, 4, |s| record(s, rig, remote)),
+            records: several(s, 4, |s| record(s, rig, remote)),
             alive: s.number() as u32,
             participating: s.number() as u32,
             synced: s.once_in(2),
@@ -233,23 +237,23 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         }
         .into(),
         9 => MembersChanged {
-            joined: a_few(s, 3, |s| record(s, rig, remote)),
-            left: a_few(s, 3, |s| record(s, rig, remote)),
-            dead: a_few(s, 3, votes_on),
+            joined: several(s, 3, |s| record(s, rig, remote)),
+            left: several(s, 3, |s| record(s, rig, remote)),
+            dead: several(s, 3, any_certificate),
             alive: s.number() as u32,
             participating: s.number() as u32,
         }
         .into(),
         10 | 11 => PeerRequest {
             record: record(s, rig, remote),
-            want: want(s),
-            neighbours: a_few(s, 4, id),
-            adjacency: word(s, rig, remote),
+            want: request_kind(s),
+            neighbours: several(s, 4, id),
+            adjacency: any_adjacency(s, rig, remote),
         }
         .into(),
         12 => PeerReply::Accept(Accept {
             record: record(s, rig, remote),
-            adjacency: word(s, rig, remote),
+            adjacency: any_adjacency(s, rig, remote),
             then: s.once_in(2).then(|| record(s, rig, remote)),
         })
         .into(),
@@ -262,7 +266,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         14 => Permit { peer: id(s) }.into(),
         15 => Rewire { to: record(s, rig, remote), in_place_of: id(s) }.into(),
         16 => Neighbourhood {
-            neighbours: a_few(s, 6, |s| (id(s), address(s.u16()))).into(),
+            neighbours: several(s, 6, |s| (id(s), address(s.u16()))).into(),
             degree: s.u16(),
             target: s.u16(),
         }
@@ -287,45 +291,48 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             Data { id, batch: (!s.once_in(4)).then_some(batch), age_ms }.into()
         }
         21 => summary(s).into(),
-        22 => Pull { ranges: a_few(s, 6, range), nonce: 0 }.into(),
+        22 => Pull { ranges: several(s, 6, range), nonce: 0 }.into(),
         23 => ProbeRequest { subject: id(s), incarnation: s.number() }.into(),
         24 => ProbeReply { subject: id(s), verdict: verdict(s) }.into(),
-        25 => Report { report: a_report(s, rig) }.into(),
-        26 => Accused { incarnation: s.number(), certificate: s.once_in(2).then(|| votes_on(s)) }
-            .into(),
+        25 => Report { report: any_report(s, rig) }.into(),
+        26 => Accused {
+            incarnation: s.number(),
+            certificate: s.once_in(2).then(|| any_certificate(s)),
+        }
+        .into(),
         27 => Votes {
-            reports: a_few(s, 3, |s| a_report(s, rig)),
+            reports: several(s, 3, |s| any_report(s, rig)),
             vote: s.once_in(2).then(|| {
                 let seed = identity(11 + s.byte() % 3);
-                vote(&seed, id(s), s.life(), vec![id(s)])
+                vote(&seed, id(s), s.incarnation(), vec![id(s)])
             }),
-            testimonies: a_few(s, 3, a_testimony),
+            testimonies: several(s, 3, any_testimony),
             withdrawn: s.once_in(4).then(|| id(s)),
-            lost: s.once_in(4).then(|| LostPeer { subject: id(s), incarnation: s.life() }),
+            lost: s.once_in(4).then(|| LostPeer { subject: id(s), incarnation: s.incarnation() }),
         }
         .into(),
         28 => Entries {
-            entries: a_few(s, 4, |s| certain_entry(s, rig, remote)),
-            want: a_few(s, 4, |s| s.byte()),
+            entries: several(s, 4, |s| any_entry(s, rig, remote)),
+            want: several(s, 4, |s| s.byte()),
             nonce: ByteArray::from([s.byte(); 16]),
             compared: s.once_in(2),
             synced: s.once_in(2),
         }
         .into(),
         29 => {
-            let appointment = an_appointment(s);
+            let appointment = any_appointment(s);
             Appoint { appointment, record: record(s, rig, remote) }.into()
         }
-        30 => Testify { testimony: a_testimony(s) }.into(),
-        32 | 33 => Graft { publishers: publishers(s), have: has(s) }.into(),
+        30 => Testify { testimony: any_testimony(s) }.into(),
+        32 | 33 => Graft { publishers: publishers(s), have: summary_entries(s) }.into(),
         34 | 35 => Prune { publishers: publishers(s) }.into(),
-        36 => Announce { ranges: a_few(s, 6, range) }.into(),
-        37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
+        36 => Announce { ranges: several(s, 6, range) }.into(),
+        37 => Ack { entries: several(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
         39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4), nonce: 0 }
             .into(),
         40 => {
-            let mut streams = a_few(s, 6, range);
+            let mut streams = several(s, 6, range);
             streams.sort_by_key(Range::stream);
             streams.dedup_by_key(|r| r.stream());
             Confirm { streams }.into()
@@ -340,22 +347,22 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     }
 }
 
-/// Some messages, often overlapping what came before, with a content of its own each time.
+/// A batch of a few messages, often overlapping earlier ones with another content.
 fn any_batch(s: &mut Script<'_>) -> Batch {
     let publisher = accomplice(s);
     let payload = [s.byte()];
     let n = if s.once_in(16) { 200 } else { 1 + s.below(4) };
     let first = s.number().min(u64::MAX - 1 - n as u64);
-    let epoch = s.life();
+    let epoch = s.incarnation();
     if first == 0 && epoch > 0 && s.once_in(2) {
-        let previous = (s.life().min(epoch - 1), s.number().min(u64::MAX - 1));
+        let previous = (s.incarnation().min(epoch - 1), s.number().min(u64::MAX - 1));
         return message_after(&publisher, epoch, previous);
     }
     batch(&publisher, epoch, first, &vec![payload.as_slice(); n])
 }
 
-/// A message for an answer.
-fn an_answer(publisher: PeerId, epoch: u64, sequence: u64) -> Option<Batch> {
+/// A batch that holds the requested message.
+fn answer_batch(publisher: PeerId, epoch: u64, sequence: u64) -> Option<Batch> {
     let publisher = PEERS.map(identity).find(|i| i.id() == publisher)?;
     Some(message(&publisher, epoch, sequence.min(u64::MAX - 2), b"x"))
 }
@@ -364,19 +371,19 @@ fn range(s: &mut Script<'_>) -> Range {
     let (a, b) = (s.number(), s.number());
     let from = a.min(b).min(u64::MAX - 1);
     let to = a.max(b).max(from + 1);
-    Range { publisher: id(s), epoch: s.life(), from, to }
+    Range { publisher: id(s), epoch: s.incarnation(), from, to }
 }
 
-/// Tokens of anybody, and of somebody that nobody knows.
+/// Tokens of identities in the rig, and of unknown ones.
 fn publishers(s: &mut Script<'_>) -> Vec<u64> {
-    a_few(s, 6, |s| if s.once_in(8) { s.number() } else { ack_token(&id(s)) })
+    several(s, 6, |s| if s.once_in(8) { s.number() } else { ack_token(&id(s)) })
 }
 
 fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
     let publisher = accomplice(s);
     let body = CensusBody {
         publisher: publisher.id(),
-        epoch: s.life(),
+        epoch: s.incarnation(),
         round: s.number(),
         until: s.number(),
         names: s.once_in(2),
@@ -384,11 +391,11 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
     Signed::sign(body, &publisher)
 }
 
-/// About anybody's messages, the node's own among them.
+/// An acknowledgement of any publisher, the node itself included.
 fn ack(s: &mut Script<'_>) -> AckEntry {
     AckEntry {
         publisher: id(s),
-        epoch: s.life(),
+        epoch: s.incarnation(),
         paced: s.number(),
         left: s.number() as u32,
         patient: s.number(),
@@ -415,12 +422,12 @@ fn verdict(s: &mut Script<'_>) -> Verdict {
 }
 
 fn registered(s: &mut Script<'_>) -> Registered {
-    let seeds = a_few(s, 4, |s| {
+    let seeds = several(s, 4, |s| {
         let host_port = s.pick(&seed_addresses()).map(|a| a.host_port.clone());
         SeedName { host_port: host_port.unwrap_or_default(), id: id(s) }
     });
     Registered {
-        incarnation: s.life(),
+        incarnation: s.incarnation(),
         sequence: s.number(),
         alive: s.number() as u32,
         participating: s.number() as u32,
@@ -430,12 +437,12 @@ fn registered(s: &mut Script<'_>) -> Registered {
     }
 }
 
-/// What an honest remote would answer, if the frame is a question.
+/// The answer of an honest remote, if the frame is a request.
 pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Option<Frame> {
-    if remote.who == VICTIM {
+    if remote.number == VICTIM {
         return None;
     }
-    let me = identity(remote.who);
+    let me = identity(remote.number);
     let victim = identity(VICTIM).id();
     Some(match frame {
         Frame::Register(f) => Registered {
@@ -470,7 +477,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
                 return Some(Pulled { batches, refused: false, nonce }.into());
             }
             let r = f.ranges.first()?;
-            let batch = an_answer(r.publisher, r.epoch, r.from)?;
+            let batch = answer_batch(r.publisher, r.epoch, r.from)?;
             Gossip { hops: 3, explores: false, receipt: false, pulled: true, age_ms: 0, batch }
                 .into()
         }
@@ -482,12 +489,12 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             Confirmed { streams, leaving: s.once_in(3) }.into()
         }
         Frame::GetData(f) => {
-            let batch = an_answer(f.id.publisher, f.id.epoch, f.id.sequence)?;
+            let batch = answer_batch(f.id.publisher, f.id.epoch, f.id.sequence)?;
             Data { id: f.id, batch: Some(batch), age_ms: Some(5) }.into()
         }
-        // It has lost its way as well, or asks to be left alone.
+        // The publisher is orphaned at the remote as well, or the remote has a parent.
         Frame::Graft(f) if s.once_in(2) => {
-            Graft { publishers: f.publishers.clone(), have: has(s) }.into()
+            Graft { publishers: f.publishers.clone(), have: summary_entries(s) }.into()
         }
         Frame::Graft(f) => Prune { publishers: f.publishers.clone() }.into(),
         Frame::ProbeRequest(f) => ProbeReply { subject: f.subject, verdict: verdict(s) }.into(),

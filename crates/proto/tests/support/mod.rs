@@ -1,7 +1,7 @@
-//! What the tests of the wire and of its hostile uses share.
+//! Code that the tests of the wire format and of hostile remotes share.
 #![allow(dead_code, unreachable_pub)]
 // every test binary uses its own part of it
-// A method of `Script` is one for a single lifetime, which is not enough where clippy wants it.
+// Clippy asks for a method of `Script` in place of a closure, but a method has a single lifetime.
 #![allow(clippy::redundant_closure_for_method_calls)]
 
 pub mod bounds;

@@ -1,6 +1,6 @@
-//! A real `Peer` or `Seed` among remotes that are all hostile: they hold valid keys and sign what
-//! they like, answer what was not asked, replay what the node itself has sent, and end links and
-//! dials in any order. After every move the rig holds the node against the seam.
+//! A real `Peer` or `Seed` among remotes that are all hostile: they sign any content with valid
+//! keys, send answers without a request, replay the node's own frames, and end links and dials in
+//! any order. After every move the rig checks the node against the contract with its driver.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,13 +19,13 @@ use rumormill_proto::{
 use super::script::Script;
 use super::statements::{address, identity, without_prefix};
 
-/// The node under test has the identity of this number.
+/// The identity number of the node under test.
 pub const VICTIM: u8 = 20;
-/// The remotes that say they are peers.
+/// The remotes in the role of a peer.
 pub const PEERS: core::ops::RangeInclusive<u8> = 1..=6;
-/// The remotes that are the configured seeds; the first one is pinned.
+/// The remotes that are the configured seeds; the first seed is pinned.
 pub const SEEDS: core::ops::RangeInclusive<u8> = 11..=13;
-/// More outputs than any one move may lead to: a full push of everything this small world knows.
+/// More outputs than any one move may cause: a full push of everything that the rig knows is less.
 const MAX_OUTPUTS: usize = 8_192;
 
 /// One of the two state machines.
@@ -44,22 +44,23 @@ macro_rules! either {
     };
 }
 
-/// A link that is up.
+/// The remote end of a link that is up.
 #[derive(Debug, Clone, Copy)]
 pub struct Remote {
-    pub who: u8,
+    /// The identity number.
+    pub number: u8,
     pub role: Role,
 }
 
-/// How far a stream has come.
+/// How far a stream was delivered.
 #[derive(Debug, Clone, Copy)]
 struct Position {
-    /// The next number, or the first one of the gap before it.
+    /// The next number, or the first number of the gap before it.
     earliest: u64,
     next: u64,
 }
 
-/// The node and everything around it.
+/// The node under test, and its driver and remotes.
 #[derive(Debug)]
 pub struct Rig {
     pub node: Node,
@@ -71,11 +72,11 @@ pub struct Rig {
     pub sent: VecDeque<(LinkId, Frame)>,
     /// Frames and bytes sent in all, by the type of the frame.
     pub totals: BTreeMap<&'static str, (u64, u64)>,
-    /// What the node signed and the remotes have got hold of.
+    /// Records that the node signed and the remotes have received.
     pub stolen_records: Vec<SignedRecord>,
     pub stolen_adjacencies: Vec<Signed<Adjacency>>,
     pub stored: Vec<StoreTicket>,
-    /// The highest incarnation that the node wanted to be durable.
+    /// The highest incarnation that the node has stored.
     pub incarnation: u64,
     pub deliveries: BTreeMap<MessageId, u64>,
     streams: BTreeMap<StreamId, Position>,
@@ -91,8 +92,8 @@ pub fn seed_addresses() -> Vec<SeedAddress> {
     SEEDS.map(|n| SeedAddress { host_port: format!("seed{n}:7000"), pin: pin(n) }).collect()
 }
 
-/// Whose key it is.
-pub fn who_is(id: &PeerId) -> Option<u8> {
+/// The identity number of an id.
+pub fn number_of(id: &PeerId) -> Option<u8> {
     PEERS.chain(SEEDS).chain([VICTIM]).find(|&n| identity(n).id() == *id)
 }
 
@@ -177,24 +178,24 @@ impl Rig {
         self.drain();
     }
 
-    // ---- what a driver does ----------------------------------------------------------------
+    // ---- the driver's inputs -----------------------------------------------------------------
 
-    /// A link comes up; without a dial it is inbound.
-    pub fn link_up(&mut self, who: u8, role: Role, dial: Option<DialId>) -> LinkId {
+    /// Brings a link up, inbound if there is no dial.
+    pub fn link_up(&mut self, number: u8, role: Role, dial: Option<DialId>) -> LinkId {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         if let Some(dial) = dial {
             self.dials.retain(|(d, _)| *d != dial);
         }
-        self.links.insert(link, Remote { who, role });
+        self.links.insert(link, Remote { number, role });
         let info = LinkInfo {
-            remote: identity(who).id(),
+            remote: identity(number).id(),
             role,
             dial,
-            remote_address: address(9000 + u16::from(who)).0,
+            remote_address: address(9000 + u16::from(number)).0,
             observed: Some(address(7020).0),
             local_address: Some(address(7020).0),
-            same_process: who == VICTIM,
+            same_process: number == VICTIM,
         };
         self.handle(Input::LinkUp { link, info });
         link
@@ -205,29 +206,31 @@ impl Rig {
         self.handle(Input::LinkDown { link, why });
     }
 
-    /// A dial is answered by whoever was asked for; false if nobody here has that key.
+    /// Answers a dial with its target, or with an impostor for a seed without a pin. False if the
+    /// rig has no such remote.
     pub fn answer_dial(&mut self, dial: DialId, impostor: Option<u8>) -> bool {
         let Some((_, to)) = self.dials.iter().find(|(d, _)| *d == dial).cloned() else {
             return false;
         };
-        let who = match to {
-            DialTarget::Peer { id, .. } => match who_is(&id) {
-                Some(who) if who != VICTIM => (who, Role::Peer),
+        let number = match to {
+            DialTarget::Peer { id, .. } => match number_of(&id) {
+                Some(number) if number != VICTIM => (number, Role::Peer),
                 _ => return false,
             },
             DialTarget::Seed(SeedAddress { host_port, pin }) => {
                 let configured = SEEDS.into_iter().find(|n| host_port == format!("seed{n}:7000"));
                 match (pin, impostor) {
-                    (None, Some(who)) => (who, Role::Seed),
+                    (None, Some(number)) => (number, Role::Seed),
                     _ => (configured.unwrap_or(*SEEDS.start()), Role::Seed),
                 }
             }
         };
-        self.link_up(who.0, who.1, Some(dial));
+        self.link_up(number.0, number.1, Some(dial));
         true
     }
 
-    /// A frame as it comes from the wire: encoded, held against the limit, decoded, verified.
+    /// Hands the node a frame as from the wire: encoded, checked against the limit, decoded,
+    /// verified. False if the frame is refused.
     pub fn receive(&mut self, link: LinkId, frame: impl Into<Frame>) -> bool {
         let bytes = wire::encode(&frame.into());
         let Ok(frame) = wire::decode(&without_prefix(&bytes)) else { return false };
@@ -245,12 +248,12 @@ impl Rig {
         self.now += time;
     }
 
-    /// When it is to be called at the latest.
+    /// The next deadline of the node.
     pub fn deadline(&self) -> Option<Time> {
         either!(&self.node, n => n.poll_timeout())
     }
 
-    /// Goes on to the next deadline, if there is one.
+    /// Moves the time to the next deadline, if there is one.
     pub fn next_deadline(&mut self) {
         if let Some(at) = self.deadline() {
             self.now = self.now.max(at);
@@ -258,8 +261,8 @@ impl Rig {
         }
     }
 
-    /// Meets the deadline. A node that wants to be called again and again at the same time would
-    /// keep a processor busy.
+    /// Meets the deadline. Panics if the node asks again and again to be called at the same time,
+    /// which would keep a processor busy.
     pub fn timeout(&mut self) {
         for _ in 0..64 {
             self.handle(Input::Timeout);
@@ -268,26 +271,26 @@ impl Rig {
                 return;
             }
         }
-        panic!("the deadline never moves on: a busy loop at {}", self.now);
+        panic!("the deadline does not advance: a busy loop at {}", self.now);
     }
 
-    // ---- what comes out --------------------------------------------------------------------
+    // ---- the node's outputs ------------------------------------------------------------------
 
     pub fn drain(&mut self) {
         let mut outputs = 0;
         while let Some(output) = either!(&mut self.node, n => n.poll_output()) {
             outputs += 1;
-            assert!(outputs <= MAX_OUTPUTS, "one input led to more than {MAX_OUTPUTS} outputs");
-            self.take(output);
+            assert!(outputs <= MAX_OUTPUTS, "one input causes more than {MAX_OUTPUTS} outputs");
+            self.on_output(output);
         }
     }
 
-    fn take(&mut self, output: Output) {
+    fn on_output(&mut self, output: Output) {
         match output {
-            Output::Send { link, frame, .. } => self.take_frame(link, frame),
+            Output::Send { link, frame, .. } => self.on_frame(link, frame),
             Output::Dial { dial, to } => {
                 if let DialTarget::Peer { id, .. } = &to {
-                    assert_ne!(*id, self.id, "it dials itself");
+                    assert_ne!(*id, self.id, "the node dials itself");
                 }
                 self.dials.push((dial, to));
             }
@@ -308,50 +311,52 @@ impl Rig {
                 assert_eq!(d.messages().count() as u64, d.count());
                 for m in d.messages() {
                     let id = m.id();
-                    self.comes_next(id, id.sequence + 1, false);
+                    self.check_order(id, id.sequence + 1, false);
                     let n = self.deliveries.entry(id).or_default();
                     *n += 1;
                     assert_eq!(*n, 1, "{id} is delivered twice");
                 }
             }
             Output::Receipt(r) => {
-                assert_eq!(r.id.publisher, self.id, "a receipt for somebody else's message");
+                assert_eq!(r.id.publisher, self.id, "a receipt for a message of another publisher");
                 assert!(r.held <= r.live, "{r:?}");
                 assert!(!r.complete || r.held == r.live, "{r:?}");
             }
             Output::Fetched { .. } | Output::Confirmed { .. } => {}
             Output::Event(e) => {
                 if let Event::Gap { publisher, epoch, from, to } = e {
-                    assert!(from < to, "a gap of nothing");
-                    self.comes_next(MessageId { publisher, epoch, sequence: from }, to, true);
+                    assert!(from < to, "an empty gap");
+                    self.check_order(MessageId { publisher, epoch, sequence: from }, to, true);
                 }
                 *self.events.entry(kind(&e)).or_default() += 1;
             }
         }
     }
 
-    /// Messages come in order, and what is left out was told before. The first one may be any. What
-    /// was told as a gap at the end of a stream may come after all: it rested on the word of
-    /// neighbours.
-    fn comes_next(&mut self, first: MessageId, end: u64, is_gap: bool) {
+    /// Checks that messages are delivered in order, and that a number that is left out was reported
+    /// as a gap before. The first number may be any. Messages in a gap at the end of a stream may
+    /// be delivered after all, because that gap rests on claims of neighbours.
+    fn check_order(&mut self, first: MessageId, end: u64, is_gap: bool) {
         let at = first.sequence;
         let known = self.streams.get(&first.stream());
         if let Some(Position { earliest, next }) = known {
-            assert!((*earliest..=*next).contains(&at), "{first} comes when {next} is next");
+            assert!((*earliest..=*next).contains(&at), "{first} is delivered where {next} is next");
         }
         let earliest = if is_gap { known.map_or(at, |p| p.earliest.min(at)) } else { end };
         self.streams.insert(first.stream(), Position { earliest, next: end });
     }
 
-    /// What a node sends must be what others accept.
-    fn take_frame(&mut self, link: LinkId, frame: Frame) {
+    /// Checks that other nodes accept a frame that the node sends.
+    fn on_frame(&mut self, link: LinkId, frame: Frame) {
         assert!(self.links.contains_key(&link), "{} on a closed link", frame.name());
         let bytes = wire::encode(&frame);
         assert!(bytes.len() - 4 <= MAX_FRAME, "{} of {} bytes", frame.name(), bytes.len());
         let back = wire::decode(&without_prefix(&bytes))
-            .unwrap_or_else(|e| panic!("it sent a {} that nobody takes: {e}", frame.name()));
+            .unwrap_or_else(|e| panic!("the node sent a malformed {}: {e}", frame.name()));
         assert_eq!(back, frame);
-        self.verifier.verify(back).unwrap_or_else(|e| panic!("it sent a {}: {e}", frame.name()));
+        self.verifier
+            .verify(back)
+            .unwrap_or_else(|e| panic!("the node sent an invalid {}: {e}", frame.name()));
         let total = self.totals.entry(frame.name()).or_default();
         *total = (total.0 + 1, total.1 + bytes.len() as u64);
         self.steal(&frame);
@@ -375,7 +380,7 @@ impl Rig {
             let last = self.stolen_records.last();
             assert!(
                 last.is_none_or(|l| r.version() >= l.version()),
-                "its record went back from {:?} to {:?}",
+                "the node's record went back from {:?} to {:?}",
                 last.map(|l| l.version()),
                 r.version()
             );
@@ -392,7 +397,7 @@ impl Rig {
         }
     }
 
-    /// What must hold whatever happened.
+    /// Checks the invariants that hold after any input.
     pub fn check(&mut self) {
         let counters = match &self.node {
             Node::Peer(p) => self.check_peer(p),
@@ -401,7 +406,7 @@ impl Rig {
         let total: u64 = counters.iter().map(|(_, n)| n).fold(0, u64::saturating_add);
         assert!(total >= self.counted, "a counter went back");
         self.counted = total;
-        // What is refused shows twice: as an event and as a counter.
+        // These facts are both an event and a counter.
         let pairs = [
             ("frame_refused", "frames_refused"),
             ("gap", "gaps"),
@@ -416,25 +421,29 @@ impl Rig {
         ];
         for (event, counter) in pairs {
             if counter == "registrations_refused" && matches!(self.node, Node::Peer(_)) {
-                continue; // there it is a refusal that came from a seed
+                continue; // at a peer, the event is a refusal by a seed
             }
             let events = self.events.get(event).copied().unwrap_or(0);
             assert_eq!(events, counters.get(counter), "events {event}, counter {counter}");
         }
-        // Told once, and counted at each attempt.
-        let told = self.events.get("seeds_share_identity").copied().unwrap_or(0);
-        assert!(told <= counters.get("seeds_sharing_identity"));
+        // Reported once, and counted at each attempt.
+        let reported = self.events.get("seeds_share_identity").copied().unwrap_or(0);
+        assert!(reported <= counters.get("seeds_sharing_identity"));
     }
 
     fn check_peer(&self, p: &Peer) -> Counters {
         let s = p.snapshot(self.now);
         assert!(s.neighbours.len() <= MAX_NEIGHBOURS);
-        assert!(s.neighbours.iter().all(|n| n.id != self.id), "it is its own neighbour");
+        assert!(s.neighbours.iter().all(|n| n.id != self.id), "the node is its own neighbour");
         for n in &s.neighbours {
             let link = self.links.get(&n.link).expect("a neighbour without a link");
-            assert_eq!(identity(link.who).id(), n.id, "a neighbour on somebody else's link");
+            assert_eq!(
+                identity(link.number).id(),
+                n.id,
+                "a neighbour on the link of another remote"
+            );
         }
-        assert_eq!(s.links as usize, self.links.len(), "links it has forgotten or keeps");
+        assert_eq!(s.links as usize, self.links.len(), "the node counts other links than it has");
         assert!(s.held_bytes <= 16 * 1024 * 1024);
         assert!(s.incarnation >= self.incarnation);
         assert!(p.members(self.now).len() <= s.alive as usize + 2 * MAX_CERTIFICATES);
@@ -445,15 +454,19 @@ impl Rig {
 
     fn check_seed(&self, s: &Seed) -> Counters {
         let view = s.snapshot(self.now);
-        assert_eq!(view.links as usize, self.links.len(), "links it has forgotten or keeps");
+        assert_eq!(
+            view.links as usize,
+            self.links.len(),
+            "the node counts other links than it has"
+        );
         assert!(view.connected_peers as usize <= self.links.len());
         assert!(view.alive <= view.entries);
         assert_eq!(s.members(self.now).len(), view.entries as usize);
         view.counters
     }
 
-    /// Joins the network with the help of honest answers: every dial to a seed is answered, every
-    /// registration acknowledged, and the peers `1..=neighbours` become neighbours.
+    /// Lets the node join by honest answers: the rig answers every dial to a seed, acknowledges
+    /// every registration, and makes the peers `1..=neighbours` neighbours.
     pub fn join(&mut self, neighbours: u8) {
         let dials: Vec<DialId> = self.dials.iter().map(|(d, _)| *d).collect();
         for dial in dials {
@@ -462,9 +475,9 @@ impl Rig {
         for _ in 0..4 {
             self.cooperate(&mut Script::new(&[]));
         }
-        for who in (1..=neighbours).filter(|n| PEERS.contains(n)) {
-            let link = self.link_up(who, Role::Peer, None);
-            let me = identity(who);
+        for number in (1..=neighbours).filter(|n| PEERS.contains(n)) {
+            let link = self.link_up(number, Role::Peer, None);
+            let me = identity(number);
             let request = wire::PeerRequest {
                 record: super::statements::signed_record(&me, 1, 1),
                 want: wire::PeerRequestKind::Place,
@@ -475,7 +488,7 @@ impl Rig {
         }
     }
 
-    /// Answers the newest unanswered question of the node as an honest remote would.
+    /// Answers the newest unanswered request of the node as an honest remote would.
     pub fn cooperate(&mut self, script: &mut Script<'_>) {
         while let Some((link, frame)) = self.sent.pop_back() {
             let Some(remote) = self.links.get(&link).copied() else { continue };
@@ -488,12 +501,12 @@ impl Rig {
 
     // ---- one move --------------------------------------------------------------------------
 
-    /// Does what the script says next.
+    /// Makes the next move of the script.
     pub fn step(&mut self, s: &mut Script<'_>) {
         match s.byte() % 16 {
             0 => {
-                let (who, role) = stranger(s);
-                self.link_up(who, role, None);
+                let (number, role) = any_remote(s);
+                self.link_up(number, role, None);
             }
             1 | 2 => self.end_a_dial(s),
             3 => {
@@ -550,7 +563,7 @@ impl Rig {
             self.dials.retain(|(d, _)| *d != dial);
             self.handle(Input::DialFailed { dial, why });
         } else {
-            let impostor = s.once_in(4).then(|| stranger(s).0);
+            let impostor = s.once_in(4).then(|| any_remote(s).0);
             self.answer_dial(dial, impostor);
         }
     }
@@ -608,7 +621,7 @@ impl Rig {
         self.drain();
     }
 
-    /// Sends the node one of its own frames.
+    /// Sends one of the node's own frames back to it.
     fn replay(&mut self, s: &mut Script<'_>) {
         let at = s.below(self.sent.len());
         let Some((_, frame)) = self.sent.get(at).cloned() else { return };
@@ -618,15 +631,15 @@ impl Rig {
     }
 }
 
-/// Somebody, in a role that need not be its own.
-fn stranger(s: &mut Script<'_>) -> (u8, Role) {
+/// Any identity, sometimes in a wrong role.
+fn any_remote(s: &mut Script<'_>) -> (u8, Role) {
     let all: Vec<u8> = PEERS.chain(SEEDS).chain([VICTIM]).collect();
-    let who = s.pick(&all).copied().unwrap_or(1);
+    let number = s.pick(&all).copied().unwrap_or(1);
     let lies = s.once_in(8);
-    (who, if SEEDS.contains(&who) != lies { Role::Seed } else { Role::Peer })
+    (number, if SEEDS.contains(&number) != lies { Role::Seed } else { Role::Peer })
 }
 
-/// The digest of nothing.
+/// The digest of an empty registry.
 pub fn empty_digest() -> wire::Digest {
     wire::Digest { buckets: vec![0; 256], nonce: ByteArray::from([9; 16]), synced: true }
 }

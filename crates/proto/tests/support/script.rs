@@ -1,6 +1,6 @@
-//! A script of hostile moves, read from bytes: a property test shrinks them, a fuzzer mutates them.
+//! A script of hostile moves, read from bytes that a property test can shrink and a fuzzer mutate.
 
-/// Bytes to choices. At its end it gives zeros, so every script means something.
+/// Turns bytes into choices. At its end a script returns zeros, so every script is valid.
 #[derive(Debug, Clone)]
 pub struct Script<'a> {
     left: &'a [u8],
@@ -35,7 +35,7 @@ impl<'a> Script<'a> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// A number, often one at an edge.
+    /// A number, often a small one or one at an edge.
     pub fn number(&mut self) -> u64 {
         match self.byte() {
             n @ 0..=159 => u64::from(n % 8),
@@ -48,8 +48,8 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// An epoch: mostly the first one, so that what is said fits together.
-    pub fn life(&mut self) -> u64 {
+    /// An incarnation or epoch, mostly the first one, so that frames refer to each other.
+    pub fn incarnation(&mut self) -> u64 {
         match self.byte() {
             0..=199 => 1,
             200..=229 => 2,

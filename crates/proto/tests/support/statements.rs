@@ -1,4 +1,4 @@
-//! Signed statements made by hand, as another implementation would make them.
+//! Signed statements built from bytes, as another implementation would build them.
 
 use std::sync::OnceLock;
 
@@ -10,8 +10,8 @@ use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{CensusBody, Encoded};
 use rumormill_proto::{Address, Batch, Identity, MessageId, Name, PeerId, SignedRecord, StreamId};
 
-/// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer asks
-/// for them all the time.
+/// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer
+/// needs them often.
 pub fn identity(n: u8) -> Identity {
     static ALL: [OnceLock<Identity>; 256] = [const { OnceLock::new() }; 256];
     ALL[usize::from(n)].get_or_init(|| Identity::from_secret(&[n; 32])).clone()
@@ -22,17 +22,17 @@ pub fn address(port: u16) -> Address {
     Address(([127, 0, 0, 1], port).into())
 }
 
-/// A statement over bytes that need not be what this version would write.
+/// A statement over bytes that this version need not be able to encode.
 pub fn sign_bytes<T: Statement>(body: &[u8], signer: &Identity) -> Vec<u8> {
     sign_as(T::DOMAIN, body, signer)
 }
 
-/// What is signed of a body.
+/// The hash of a body, which is signed.
 pub fn digest(domain: &str, body: &[u8]) -> [u8; 32] {
     blake3::derive_key(domain, body)
 }
 
-/// The same with any domain.
+/// Signs the body in any domain.
 pub fn sign_as(domain: &str, body: &[u8], signer: &Identity) -> Vec<u8> {
     let signature = signer.sign(&digest(domain, body));
     let mut e = Encoder::new(Vec::new());
@@ -45,7 +45,7 @@ pub fn cbor(value: &impl Encode<()>) -> Vec<u8> {
     minicbor::to_vec(value).unwrap()
 }
 
-/// Published at this time, by the publishers' clocks.
+/// The time at which all messages here were published, by the publisher's clock.
 pub const PUBLISHED_AT: u64 = 1_700_000_000_000_000;
 
 /// The domain of batches.
@@ -64,12 +64,13 @@ pub fn content(messages: &[(u64, &str, &[u8])]) -> Vec<u8> {
     e.into_writer()
 }
 
-/// The encoded body of a batch that begins with the message `first` and says to hold `count`.
+/// The encoded body of a batch that begins with the message `first` and claims `count` messages.
 pub fn batch_body(first: &MessageId, count: u32, content: &[u8]) -> Vec<u8> {
     body_after(first, None, count, content)
 }
 
-/// The same; it names the stream before its own: epoch and the number after its last message.
+/// The encoded body of a batch that also names the stream before its own, by its epoch and the
+/// number after its last message.
 pub fn body_after(
     first: &MessageId,
     previous: Option<(u64, u64)>,
@@ -91,7 +92,7 @@ pub fn body_after(
     e.into_writer()
 }
 
-/// A batch, signed. It must be within the limits.
+/// A signed batch. It must be within the limits.
 pub fn batch(publisher: &Identity, epoch: u64, first: u64, payloads: &[&[u8]]) -> Batch {
     let id = MessageId { publisher: publisher.id(), epoch, sequence: first };
     let messages: Vec<_> = payloads.iter().map(|p| (0, "topic", *p)).collect();
@@ -99,7 +100,7 @@ pub fn batch(publisher: &Identity, epoch: u64, first: u64, payloads: &[&[u8]]) -
     Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
 }
 
-/// The first message of a stream, which names the one before it.
+/// The first message of a stream, which names the stream before it.
 pub fn message_after(publisher: &Identity, epoch: u64, previous: (u64, u64)) -> Batch {
     let id = MessageId { publisher: publisher.id(), epoch, sequence: 0 };
     let body = body_after(&id, Some(previous), 1, &content(&[(0, "topic", b"first")]));
@@ -111,8 +112,8 @@ pub fn group(publisher: &Identity, bodies: [&[u8]; 2]) -> [Batch; 2] {
     group_wire(publisher, bodies).map(|wire| Batch::from_wire(wire.into()).unwrap())
 }
 
-/// Their wire form: the body of each, the signature, the side of its sibling and the sibling's
-/// hash.
+/// The wire form of each batch of a group of two: its body, the signature, and the side and the
+/// hash of its sibling.
 pub fn group_wire(publisher: &Identity, bodies: [&[u8]; 2]) -> [Vec<u8>; 2] {
     let leaves = bodies.map(|body| digest(BATCH, body));
     let signature = publisher.sign(&digest(BATCH_GROUP, &leaves.concat()));
@@ -129,20 +130,20 @@ pub fn message(publisher: &Identity, epoch: u64, sequence: u64, payload: &[u8]) 
     batch(publisher, epoch, sequence, &[payload])
 }
 
-/// The name of the first message of a batch.
+/// The id of the first message of a batch.
 pub fn first_of(batch: &Batch) -> MessageId {
     let StreamId { publisher, epoch } = batch.stream();
     MessageId { publisher, epoch, sequence: batch.first() }
 }
 
-/// A publisher's question who holds what.
+/// A publisher's census.
 pub fn census(publisher: &Identity, epoch: u64, round: u64, until: u64) -> Signed<CensusBody> {
     let id = publisher.id();
     let body = CensusBody { publisher: id, epoch, round, until, names: false };
     Signed::sign(body, publisher)
 }
 
-/// A plain record.
+/// A record of a live peer.
 pub fn record(owner: &Identity, incarnation: u64, sequence: u64) -> Record {
     Record {
         id: owner.id(),
@@ -159,17 +160,17 @@ pub fn record(owner: &Identity, incarnation: u64, sequence: u64) -> Record {
     }
 }
 
-/// A plain record, signed.
+/// A signed record of a live peer.
 pub fn signed_record(owner: &Identity, incarnation: u64, sequence: u64) -> SignedRecord {
     Signed::sign(record(owner, incarnation, sequence), owner)
 }
 
-/// "`neighbour` is my neighbour."
+/// The statement of `subject` that `neighbour` is its neighbour.
 pub fn adjacency(subject: &Identity, neighbour: PeerId, incarnation: u64) -> Signed<Adjacency> {
     Signed::sign(Adjacency { subject: subject.id(), neighbour, incarnation }, subject)
 }
 
-/// A report by a neighbour, with the word of the accused that it is one.
+/// A death report of a neighbour, with the adjacency that the accused signed.
 pub fn report(reporter: &Identity, subject: &Identity, incarnation: u64) -> Signed<DeathReport> {
     let report = DeathReport {
         reporter: reporter.id(),
@@ -180,7 +181,7 @@ pub fn report(reporter: &Identity, subject: &Identity, incarnation: u64) -> Sign
     Signed::sign(report, reporter)
 }
 
-/// A seed's word that it asked a witness to look after somebody.
+/// A seed's appointment of a witness for a subject.
 pub fn appointment(
     seed: &Identity,
     witness: PeerId,
@@ -190,7 +191,7 @@ pub fn appointment(
     Signed::sign(Appointment { seed: seed.id(), witness, subject, incarnation }, seed)
 }
 
-/// What an appointed witness found.
+/// The testimony of an appointed witness.
 pub fn testimony(
     witness: &Identity,
     seed: &Identity,
@@ -213,7 +214,7 @@ pub fn vote(
     Signed::sign(Vote { seed: seed.id(), subject, incarnation, witnesses }, seed)
 }
 
-/// Votes put together; each seed votes once.
+/// A certificate with one vote of each seed.
 pub fn certificate(
     seeds: &[Identity],
     subject: PeerId,
@@ -227,7 +228,7 @@ pub fn certificate(
     Certificate::new(votes).unwrap()
 }
 
-/// A frame's body (what follows the length prefix) made by hand: the number, and the body as it is.
+/// A frame without its length prefix, built from the type's number and the encoded body.
 pub fn frame_body(number: u16, body: &[u8]) -> Vec<u8> {
     let mut e = Encoder::new(Vec::new());
     e.array(2).unwrap().u16(number).unwrap();
@@ -236,7 +237,7 @@ pub fn frame_body(number: u16, body: &[u8]) -> Vec<u8> {
     v
 }
 
-/// What follows the length prefix of an encoded frame, after the prefix was held against it.
+/// An encoded frame without its length prefix, which must be correct.
 pub fn without_prefix(encoded: &Encoded) -> Bytes {
     let encoded = encoded.to_bytes();
     let prefix = *encoded.first_chunk::<4>().unwrap();
