@@ -219,11 +219,11 @@ fn a_data_directory_of_a_node_of_the_other_role_is_5() {
     let of = |role| [role, "--config", &config, "--data-dir", &data];
     let mut seed = Running::spawn(place.rumor(&of("seed")));
     until("the seed runs", || place.run(&["status"]).code == 0);
-    fails(&place, &of("peer"), 5, &["seed.redb is there", "another node", "of its own"]);
+    fails(&place, &of("peer"), 5, &["seed.redb exists", "another node", "its own data directory"]);
     // Also when it does not run; and it does run again.
     seed.signal("-INT");
     seed.wait();
-    fails(&place, &of("peer"), 5, &["seed.redb is there"]);
+    fails(&place, &of("peer"), 5, &["seed.redb exists"]);
     let _seed = Running::spawn(place.rumor(&of("seed")));
     until("the seed runs again", || place.run(&["status"]).code == 0);
 }
