@@ -220,11 +220,11 @@ fn data_directory_of_the_other_role_exits_with_5() {
     let of = |role| [role, "--config", &config, "--data-dir", &data];
     let mut seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs", || place.run(&["status"]).code == 0);
-    fails(&place, &of("peer"), 5, &["seed.redb is there", "another node", "of its own"]);
+    fails(&place, &of("peer"), 5, &["seed.redb exists", "another node", "its own data directory"]);
     // Also while the seed does not run; then it runs again.
     seed.signal("-INT");
     seed.wait();
-    fails(&place, &of("peer"), 5, &["seed.redb is there"]);
+    fails(&place, &of("peer"), 5, &["seed.redb exists"]);
     let _seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs again", || place.run(&["status"]).code == 0);
 }

@@ -42,7 +42,7 @@ fn counted_by_the_core() -> BTreeSet<String> {
 
 fn counted_by_the_transport() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("crates/rumormill/src/counters.rs")).unwrap();
-    let list = text.split("tallies! {").nth(1).unwrap().split('}').next().unwrap();
+    let list = text.split("define_counters! {").nth(1).unwrap().split('}').next().unwrap();
     let lines = list.lines().map(str::trim).filter(|l| !l.starts_with("///") && !l.is_empty());
     lines.map(|l| l.trim_end_matches(',').to_owned()).collect()
 }
