@@ -75,10 +75,10 @@ pub const WHOLE_LIST: usize = 1024;
 pub const LIST_SAMPLE: usize = 64;
 /// Most records, certificates or entries in one frame.
 pub const MAX_RECORDS_PER_FRAME: usize = 512;
-/// Registrants that are told of one join in a network larger than [`WHOLE_LIST`].
+/// Registrants that are sent one join in a network larger than [`WHOLE_LIST`].
 pub const JOIN_SAMPLE: usize = 64;
-/// Networks up to this size are told of every end; in larger ones, as many registrants as for a
-/// join, and the reporters.
+/// In networks up to this size every leave and death is sent to all registrants; in larger ones to
+/// as many as a join, and to the reporters.
 pub const WHOLE_AUDIENCE: usize = 16_384;
 /// Most peers in one registry.
 pub const MAX_REGISTRY: usize = 2_000_000;

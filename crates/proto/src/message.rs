@@ -135,7 +135,7 @@ impl Message {
         WallTime(self.published_at)
     }
 
-    /// The batch it came in, with the publisher's signature.
+    /// The batch that holds it, with the publisher's signature.
     #[must_use]
     pub const fn batch(&self) -> &Batch {
         &self.batch

@@ -27,7 +27,8 @@ struct PendingRange {
     from: u64,
     to: u64,
     via: Option<PeerId>,
-    /// It came along its publisher's tree and was forwarded; otherwise all neighbours are told.
+    /// It arrived along its publisher's tree and was forwarded; otherwise it is announced to all
+    /// neighbours.
     pushed: bool,
     /// Neighbours that became children of the tree later: the range was not sent to them.
     grafted_late: Vec<PeerId>,
@@ -52,7 +53,7 @@ impl Announcer {
         Announcer { pending: Vec::new(), announced, announced_before, due: None, rng }
     }
 
-    /// Records a received batch; `pushed` if it came along its publisher's tree.
+    /// Records a received batch; `pushed` if it arrived along its publisher's tree.
     pub(crate) fn record_batch(
         &mut self,
         batch: &Batch,
@@ -187,7 +188,7 @@ mod tests {
         }
         assert!(announcer.due.is_some_and(|at| at <= Time::ZERO + GATHER_TIME));
         let announced = announcer.take_announcements([A, B].into_iter(), Time::ZERO, |_, _| false);
-        assert_eq!(announced.len(), 1, "it came from A");
+        assert_eq!(announced.len(), 1, "A sent it");
         assert_eq!((announced[0].0, announced[0].1[0].from, announced[0].1[0].to), (B, 0, 20));
         assert!(
             announcer.take_announcements([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(),
@@ -212,7 +213,7 @@ mod tests {
         announcer.record_batch(&batch(1, 1), Some(A), true, Time::ZERO);
         let announced =
             announcer.take_announcements([A, B].into_iter(), Time::ZERO, |n, _| *n == B);
-        assert_eq!(announced.len(), 1, "A brought both");
+        assert_eq!(announced.len(), 1, "A sent both");
         assert_eq!(
             (announced[0].0, announced[0].1[0].from, announced[0].1[0].to),
             (B, 0, 1),

@@ -420,8 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_is_lost_with_a_peer_that_confirmed_it_while_leaving_unless_a_staying_neighbour_has_it()
-     {
+    fn stream_confirmed_only_by_a_leaving_peer_is_lost_unless_a_staying_neighbour_has_it() {
         let mut h = Confirmations::default();
         let other = stream(2, 1);
         h.vouch(other, 7, false, at(0));

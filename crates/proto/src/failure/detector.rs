@@ -47,7 +47,7 @@ pub(crate) enum ReporterRole {
 enum Evidence {
     /// It answered this probe, or completed a handshake just now.
     Answer,
-    /// A frame came from it.
+    /// A frame of it arrived.
     Traffic,
     /// Another neighbour of the suspect vouches for it.
     Vouched(PeerId),

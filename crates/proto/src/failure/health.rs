@@ -10,7 +10,7 @@ const MAX_SCORE: u32 = 7;
 
 /// The score of this node: 0 when all is well, higher after each sign that this node or its own
 /// link, not its neighbours, is late. It falls by one in every interval with timely answers. A seed
-/// counts accused peers whose answers nearly came too late.
+/// counts accused peers whose answers were nearly too late.
 #[derive(Debug)]
 pub(crate) struct Health {
     score: u32,
@@ -81,7 +81,7 @@ mod tests {
             h.record_trouble(at(1 + 500 * n), interval);
         }
         assert_eq!((h.timeout_factor(), h.burst_factor()), (8, 4), "bounded");
-        assert!(!h.recover(at(100_000), interval), "no answer came in time");
+        assert!(!h.recover(at(100_000), interval), "no answer in time");
         for n in 0..7 {
             h.record_timely_answer();
             assert!(h.recover(at(100_000 + 500 * n), interval));

@@ -7,8 +7,8 @@
 //!    probes a neighbour that has been silent. If answers are missing, or the connection breaks, a
 //!    `Probe` begins: retries to the suspect, and indirect probes through its other neighbours
 //!    (SWIM: Das, Gupta, Motivala 2002, section 3.1). This node answers for a neighbour only after
-//!    an answer to a request that it sent after the question came; frames may lie in a socket for
-//!    as long as this node is paused. `Health` says how far this node trusts its own view
+//!    an answer to a request that it sent after the question arrived; frames may lie in a socket
+//!    for as long as this node is paused. `Health` says how far this node trusts its own view
 //!    (Lifeguard's local health: Dadgar, Phillips, Currey 2018, section IV.A).
 //! 2. *Report* (`report`). Only if none of the asked neighbours vouches for the suspect does an
 //!    observer sign a [`DeathReport`]. It carries the [`Adjacency`] that the accused signed, which

@@ -400,7 +400,7 @@ mod tests {
         let mut watch = Watch::new(at(0), Duration::ZERO, false);
         watch.record_ping(at(0), 1, &c);
         assert!(watch.add_question(at(10), asker));
-        // In flight when the question came: frames, and the answer to the last request.
+        // In flight when the question arrived: frames, and the answer to the last request.
         watch.on_traffic(at(11));
         assert_eq!(watch.on_pong(at(12), 1, &c).questioners.len(), 0);
         assert_eq!(watch.due(at(12), &c, 1), WatchAction::Ping);

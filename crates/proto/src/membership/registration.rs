@@ -364,7 +364,7 @@ impl Registrations {
         true
     }
 
-    /// Schedules a dial of the parked seeds, because they have to be told something.
+    /// Schedules a dial of the parked seeds, because there is a frame to send to them.
     pub(crate) fn redial_parked_by(&mut self, by: Time) {
         for s in self.slots.iter_mut().filter(|s| s.parked) {
             s.retry_at = s.retry_at.min(by);

@@ -276,7 +276,7 @@ impl Peer {
             .is_some_and(|d| d.stage == DepartureStage::TellingSeeds);
         let is_leave = f.sequence == self.membership.own.record.sequence
             && f.incarnation == self.incarnation();
-        // A seed that holds the registration without a link is told on a new link.
+        // A seed that holds the registration without a link gets the record on a new link.
         let slots = self.membership.registrations.slots.iter();
         let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
         let needed = self.membership.registrations.quorum().min(linked);

@@ -448,7 +448,7 @@ impl Peer {
                 }
             }
             (_, RefuseReason::DeclaredDead, _) => {
-                // The seeds know more: a refresh brings their certificate.
+                // The seeds know more: a refresh returns their certificate.
                 self.renew_record(|_| {});
                 self.send_record_to_seeds();
             }
@@ -620,13 +620,13 @@ impl Peer {
     pub(super) fn announce_neighbourhood(&mut self) {
         self.overlay.announce_at = None;
         let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address.get()));
-        let told = Neighbourhood {
+        let frame = Neighbourhood {
             neighbours: all.take(MAX_NEIGHBOURHOOD).collect(),
             degree: self.overlay.degree(),
             target: self.overlay.target,
         };
         for n in self.overlay.neighbours.values() {
-            self.fx.send(n.link, told.clone());
+            self.fx.send(n.link, frame.clone());
         }
     }
 

@@ -68,7 +68,7 @@ impl Peer {
     }
 
     /// Begins to participate with the first neighbour since the process started: from now on
-    /// receipts wait for this peer, so the seeds are told at once.
+    /// receipts wait for this peer, so the seeds get the record at once.
     pub(super) fn begin_to_participate(&mut self) {
         let now = self.fx.now();
         self.membership.own.participates_since = Some(now);

@@ -316,8 +316,8 @@ mod tests {
     use crate::record::{Presence, Record};
     use crate::signed::Signed;
 
-    fn record(who: u8, incarnation: u64, sequence: u64, left: bool, degree: u16) -> Entry {
-        let identity = Identity::from_secret(&[who; 32]);
+    fn record(number: u8, incarnation: u64, sequence: u64, left: bool, degree: u16) -> Entry {
+        let identity = Identity::from_secret(&[number; 32]);
         let record = Record {
             id: identity.id(),
             name: Name::new("x").unwrap(),
@@ -334,8 +334,8 @@ mod tests {
         Entry::new(Signed::sign(record, &identity))
     }
 
-    fn dead(who: u8, incarnation: u64, seed: u8) -> Entry {
-        let mut entry = record(who, incarnation, 0, false, 0);
+    fn dead(number: u8, incarnation: u64, seed: u8) -> Entry {
+        let mut entry = record(number, incarnation, 0, false, 0);
         let identity = Identity::from_secret(&[100 + seed; 32]);
         let vote = Vote {
             seed: identity.id(),
@@ -363,8 +363,8 @@ mod tests {
         }
         let id = record(1, 1, 5, false, 3).id();
         assert_eq!(a.expire(at(121 + 3601)).1, [id]);
-        let told: Vec<Entry> = b.iter().map(|(e, _)| e.clone()).collect();
-        for e in told {
+        let copies: Vec<Entry> = b.iter().map(|(e, _)| e.clone()).collect();
+        for e in copies {
             assert_eq!(a.merge(e, at(121 + 3602)), EntryChange::Unchanged);
         }
         assert_eq!((a.len(), a.alive_count()), (0, 0));
@@ -382,18 +382,18 @@ mod tests {
         static ALL: std::sync::OnceLock<Vec<Entry>> = std::sync::OnceLock::new();
         ALL.get_or_init(|| {
             let mut all = Vec::new();
-            for who in 1..3 {
+            for number in 1..3 {
                 for incarnation in 1..3 {
                     for sequence in 0..2 {
                         for left in [false, true] {
                             // Equal versions with different content as well.
                             for degree in 0..2 {
-                                all.push(record(who, incarnation, sequence, left, degree));
+                                all.push(record(number, incarnation, sequence, left, degree));
                             }
                         }
                     }
-                    all.push(dead(who, incarnation, 0));
-                    all.push(dead(who, incarnation, 1));
+                    all.push(dead(number, incarnation, 0));
+                    all.push(dead(number, incarnation, 1));
                 }
             }
             all

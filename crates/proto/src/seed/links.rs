@@ -25,11 +25,11 @@ pub(super) struct Link {
     pub(super) acknowledged: bool,
     /// The remaining requests that it may send.
     pub(super) quota: Quota,
-    /// Whether the remote came over the loopback interface: it is on this host, or tunnelled.
+    /// Whether the link uses the loopback interface: the remote is on this host, or tunnelled.
     pub(super) on_loopback: bool,
     /// The number of the process that registered on it.
     pub(super) process: Option<u64>,
-    /// Whether it was told that another process with its identity runs.
+    /// Whether the seed has sent it the record of another process with its identity.
     pub(super) reported_rival: bool,
 }
 
@@ -82,7 +82,7 @@ impl Seed {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
             // The handshake was the sign of life that the probe needed.
             Some(DialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
-            // Its first frame will tell the purpose.
+            // Its first frame will show the purpose.
             None => {}
         }
     }

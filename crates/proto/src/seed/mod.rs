@@ -69,7 +69,7 @@ pub struct Seed {
     last_copy: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
     dials: BTreeMap<DialId, DialPurpose>,
-    /// Peers whose registration came over a link that is up.
+    /// Peers whose registration arrived on a link that is up.
     registrants: Registrants,
     /// Links of registrants that another process with the same identity has replaced, until they
     /// are idle for long or register again.

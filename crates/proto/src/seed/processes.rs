@@ -81,8 +81,8 @@ impl Seed {
         self.refuse_shared_identity(index, seed, own, id);
     }
 
-    /// Handles a process with this seed's key that has dialled this seed. It is told at the address
-    /// where it listens, if that is configured; its port is not known here.
+    /// Handles a process with this seed's key that has dialled this seed. It is reported at the
+    /// address where it listens, if that is configured; its port is not known here.
     pub(super) fn on_copy_dialled(&mut self, from: SocketAddr) {
         let (id, now) = (self.id(), self.fx.now());
         self.fx.count("seeds_sharing_identity");

@@ -18,7 +18,7 @@ pub(super) struct PendingUpdates {
     pub(super) joined: BTreeSet<PeerId>,
     pub(super) left: BTreeSet<PeerId>,
     pub(super) dead: BTreeSet<PeerId>,
-    /// Peers that are told of the deaths in any case: those that reported them.
+    /// Peers that are sent the deaths in any case: those that reported them.
     pub(super) concerned: BTreeSet<PeerId>,
     /// For the other seeds.
     pub(super) entries: BTreeSet<PeerId>,
@@ -138,7 +138,7 @@ impl Seed {
         }
     }
 
-    /// The registrants that are told of joins, and of ends: all of them, or a few in a network so
+    /// The registrants that are sent joins, and ends: all of them, or a few in a network so
     /// large that telling all would be most of its traffic.
     fn audience(&mut self, pending: &PendingUpdates) -> (Vec<LinkId>, Vec<LinkId>) {
         let all_registrants = || self.registrants.iter().map(|(_, link)| *link).collect();

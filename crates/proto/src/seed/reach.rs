@@ -137,8 +137,8 @@ impl Seed {
         let lost = |id: &PeerId| self.registrants.get(id).is_none();
         let lost = self.cases.iter().filter(|(id, case)| !case.host_refuses && lost(id)).count();
         let (linked, answered) = (self.registrants.len(), self.reach.answered);
-        let asked = answered + self.reach.unanswered.len();
-        ((linked * answered).div_ceil(asked.max(1)), linked + lost)
+        let checked = answered + self.reach.unanswered.len();
+        ((linked * answered).div_ceil(checked.max(1)), linked + lost)
     }
 
     /// Repeats a check that has not reached enough peers in time, while there are cases.

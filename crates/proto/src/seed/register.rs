@@ -185,7 +185,7 @@ impl Seed {
         super::count(self.table.alive_count())
     }
 
-    /// The numbers of live and of participating peers that a node on a link may be told.
+    /// The numbers of live and of participating peers that a seed may send on a link.
     pub(super) fn counts_for(&self, link: LinkId) -> (u32, u32) {
         let (alive, participating) = (self.table.alive_count(), self.table.participating_count());
         let (hidden_alive, hidden) =
@@ -193,7 +193,7 @@ impl Seed {
         (super::count(alive - hidden_alive), super::count(participating - hidden))
     }
 
-    /// Whether the other end of a link is on this host: it came over the loopback interface.
+    /// Whether the other end of a link is on this host: the link uses the loopback interface.
     pub(super) fn is_on_this_host(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|l| l.on_loopback)
     }

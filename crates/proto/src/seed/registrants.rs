@@ -1,4 +1,4 @@
-//! The peers whose registration came over a link that is up.
+//! The peers whose registration arrived on a link that is up.
 
 use std::collections::BTreeMap;
 

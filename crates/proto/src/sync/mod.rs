@@ -2,8 +2,8 @@
 //!
 //! On a new link both ends send their full lists; later, a peer sends only its digest to a random
 //! neighbour. If the digests differ, the other end answers with its list (the version vectors of
-//! Demers et al. 1987, section 1.3, per publisher), and is told what it lacks. Missing ranges are
-//! pulled by [`missing`](crate::broadcast::missing).
+//! Demers et al. 1987, section 1.3, per publisher), and gets announcements of what it lacks.
+//! Missing ranges are pulled by [`missing`](crate::broadcast::missing).
 
 use std::collections::BTreeSet;
 

@@ -71,7 +71,7 @@ pub struct Pong {
     pub nonce: u64,
 }
 
-/// "I have sent this many bytes on this link: tell me when you have read them." (section 4.3)
+/// The number of bytes sent on this link; the receiver answers when it has read them (section 4.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Position {
@@ -158,7 +158,7 @@ pub struct PeerList {
     pub participating: u32,
 }
 
-/// A seed tells registered peers about changes (section 5.4).
+/// Changes of the registry, from a seed to its registered peers (section 5.4).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct MembersChanged {
@@ -334,7 +334,7 @@ pub enum Verdict {
     /// The sender gets no sign of life either.
     #[n(1)]
     Silent,
-    /// The sender is not its neighbour and cannot tell.
+    /// The sender is not its neighbour and does not know.
     #[n(2)]
     Unknown,
 }
@@ -646,7 +646,7 @@ pub struct RegisterRefused {
     pub reason: RefuseReason,
     /// The record of the peer that the seed holds, as the peer signed it: no seed can claim a false
     /// past of a peer. A peer whose own record is older has lost its memory and must begin a new
-    /// incarnation; one whose own record is newer was overtaken on the way, and sends its record
+    /// incarnation; one whose own record is newer was overtaken in flight, and sends its record
     /// again.
     #[n(1)]
     pub record: Option<SignedRecord>,

@@ -24,7 +24,7 @@ pub struct Gossip {
     /// plus its age then. 0 along a tree, 49 days at most.
     pub age_ms: u32,
     /// The batch, byte for byte as its publisher signed it. The last field, so that everything
-    /// from here on is forwarded as it came.
+    /// from here on is forwarded unchanged.
     pub batch: Batch,
 }
 

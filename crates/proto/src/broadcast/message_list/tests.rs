@@ -207,7 +207,8 @@ proptest! {
             let before = model.len();
             model.extend(from..from + n);
             let new = (model.len() - before) as u64;
-            let expected = if new == 0 { InsertOutcome::Duplicate } else { InsertOutcome::New(new) };
+            let is_new = new > 0;
+            let expected = if is_new { InsertOutcome::New(new) } else { InsertOutcome::Duplicate };
             prop_assert_eq!(list.receive(S, from, from + n), expected);
             let seen = list.get(S).unwrap();
             let missing: u64 = seen.gaps().iter().map(|(a, b)| b - a).sum();

@@ -1,8 +1,8 @@
 //! Missing ranges: their sources, when they are pulled, and when they are given up.
 //!
-//! Announcements and summaries name the sources of a range. A range that the trees do not bring in
-//! time is pulled from one source after the other. A range that no neighbour has is given up in the
-//! end, so that it does not block the delivery of later messages for ever.
+//! Announcements and summaries name the sources of a range. A range that the trees do not deliver
+//! in time is pulled from one source after the other. A range that no neighbour has is given up in
+//! the end, so that it does not block the delivery of later messages for ever.
 
 mod give_up;
 mod stream;
@@ -28,7 +28,7 @@ use crate::wire::{Range, SummaryEntry};
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// The longest wait between two pulls of a stream.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(4);
-/// Bounds of the time that trees get to bring an announced range; up to twice as long is waited.
+/// Bounds of the time that trees get to deliver an announced range; up to twice as long is waited.
 const MIN_TREE_WAIT: Duration = Duration::from_millis(60);
 /// Where trees take longer, few peers may have a message, and it is lost if they die before it is
 /// pulled.
@@ -133,7 +133,7 @@ impl MissingRanges {
         }
     }
 
-    /// How long trees get to bring a range that a neighbour has: as long as they took lately.
+    /// How long trees get to deliver a range that a neighbour has: as long as they took lately.
     fn tree_wait(&mut self) -> Duration {
         let usual =
             self.tree_delay.map_or(INITIAL_TREE_WAIT, |(mean, deviation)| mean + deviation * 4);
@@ -434,7 +434,7 @@ impl MissingRanges {
         Some(pull.streams)
     }
 
-    /// Evaluates an answer to a pull. If it brought messages, there may be more to pull at once.
+    /// Evaluates an answer to a pull. If it had messages, there may be more to pull at once.
     pub(crate) fn on_pull_answered(
         &mut self,
         list: &MessageList,
@@ -500,7 +500,7 @@ impl MissingRanges {
     /// Takes the pulls and decisions that are due, with `degree` neighbours to ask.
     pub(crate) fn take_due(&mut self, list: &MessageList, degree: usize, now: Time) -> DuePulls {
         let mut due = DuePulls::default();
-        let mut asked = 0;
+        let mut range_count = 0;
         let mut done = Vec::new();
         let retry = self.retry_delay();
         let pulls = &self.pulls;
@@ -608,10 +608,10 @@ impl MissingRanges {
                     .filter_map(|k| w.sources.get((turn + k) % n))
                     .find(|(id, c)| is_free(id) && c.has_any_of(from, to));
                 let Some((neighbour, c)) = source else { continue };
-                if asked >= MAX_PULL_RANGES {
+                if range_count >= MAX_PULL_RANGES {
                     break;
                 }
-                asked += 1;
+                range_count += 1;
                 let StreamId { publisher, epoch } = stream;
                 let (from, to) = (from.max(c.oldest), to.min(c.next));
                 due.pulls.entry(*neighbour).or_default().push(Range { publisher, epoch, from, to });

@@ -227,7 +227,7 @@ fn range_that_others_had_and_do_not_retain_is_given_up() {
 }
 
 /// Under load retained messages turn over in a fraction of a second: a peer that was away for
-/// longer is told at once, and gets the rest.
+/// longer is reported at once, and gets the rest.
 #[test]
 fn range_that_all_neighbours_have_evicted_is_given_up_at_once() {
     let (mut missing, list) = (new_missing(), list_of(&[(0, 10), (20, 30)]));

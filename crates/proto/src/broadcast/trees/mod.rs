@@ -6,20 +6,20 @@
 //! links are eager.
 //!
 //! - The batches of an unknown publisher are flooded. The link of its first batch leads to the
-//!   parent; a link that brings a duplicate becomes lazy, in both directions. The eager links that
+//!   parent; a link with a duplicate becomes lazy, in both directions. The eager links that
 //!   are left are the tree of shortest paths of that flood.
 //! - After that, batches change nothing: with several changes at once, duplicates would destroy the
 //!   tree from all sides. A parent is left if its link ends, if it is suspected, or if other
-//!   neighbours bring first what it should have brought, several times in a row.
+//!   neighbours send batches before it does, several times in a row.
 //! - A peer that loses its parent without a replacement (an orphaned publisher) grafts on all its
 //!   neighbours. It cannot know which of them are in its own subtree; those take the graft of their
 //!   parent for a loss of their own, and do the same. So every link that leads out of the orphaned
 //!   subtree carries batches again, and the first batch selects one of them.
 //! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first
-//!   link that brings it leads to the parent from then on. Among peers that follow it, a parent is
-//!   nearer to the publisher in time than its child, so they are on no cycle, and trees follow the
-//!   present delays. A cycle that forms otherwise ends after some batches, since pulled batches do
-//!   not count in favour of a parent.
+//!   link on which it arrives leads to the parent from then on. Among peers that follow it, a
+//!   parent is nearer to the publisher in time than its child, so they are on no cycle, and trees
+//!   follow the present delays. A cycle that forms otherwise ends after some batches, since pulled
+//!   batches do not count in favour of a parent.
 //!
 //! The batches of a forgotten publisher are flooded again. At rest no frame is sent for trees.
 
@@ -38,7 +38,7 @@ use crate::wire::ack_token;
 
 use slots::{NeighbourIndex, NeighbourSlot, SlotSet};
 
-/// How often in a row other neighbours have to bring first what the parent should have brought.
+/// How often in a row other neighbours have to send batches before the parent does.
 const MAX_MISSES: u8 = 3;
 /// Misses in shorter intervals count as one: the batches of one gap are pulled separately.
 const MISS_INTERVAL: Duration = Duration::from_millis(200);
@@ -76,12 +76,12 @@ impl ArrivalKind {
     pub(crate) const fn of(
         age: Duration,
         pulled: bool,
-        asked: bool,
+        requested: bool,
         explores: bool,
     ) -> ArrivalKind {
         if age.as_millis() >= RECENT_BATCH.as_millis() {
             ArrivalKind::History
-        } else if pulled && asked {
+        } else if pulled && requested {
             ArrivalKind::Pulled
         } else if pulled {
             ArrivalKind::PulledUpstream
@@ -123,7 +123,7 @@ struct Tree {
     /// Neighbours that were pruned since `pruned_at`.
     pruned: SlotSet,
     pruned_at: Time,
-    /// Another neighbour that has brought a batch before the parent did.
+    /// Another neighbour that has sent a batch before the parent did.
     faster_neighbour: Option<NeighbourSlot>,
     misses: u8,
     missed_at: Time,
@@ -180,8 +180,8 @@ impl Tree {
         self.grafted.remove(slot);
     }
 
-    /// Records that another neighbour brought what the parent should have. Returns whether that was
-    /// once too often.
+    /// Records that another neighbour sent a batch before the parent. Returns whether this is the
+    /// last miss that is tolerated.
     fn record_miss(&mut self, now: Time) -> bool {
         if self.misses == 0 || now.since(self.missed_at) >= MISS_INTERVAL {
             self.misses += 1;
@@ -343,9 +343,9 @@ impl Trees {
         actions
     }
 
-    /// A batch came along the tree that a neighbour had announced so long before. If that is late
-    /// several times in a row, the neighbour is the better parent: it had the batch without this
-    /// peer.
+    /// A batch arrived along the tree that a neighbour had announced so long before. If that is
+    /// late several times in a row, the neighbour is the better parent: it had the batch without
+    /// this peer.
     pub(crate) fn on_announced_earlier(
         &mut self,
         publisher: &PeerId,
@@ -369,8 +369,8 @@ impl Trees {
         if tree.times_late < MAX_LATE { Vec::new() } else { self.switch_parent(slot, token, now) }
     }
 
-    /// A batch came along the tree that no neighbour had announced. If the parent sent it, that was
-    /// in time.
+    /// A batch arrived along the tree that no neighbour had announced. If the parent sent it, that
+    /// was in time.
     pub(crate) fn on_first_from(&mut self, publisher: &PeerId, from: PeerId) {
         let slot = self.neighbours.find(&from);
         let tree = self.all.get_mut(&ack_token(publisher));
@@ -505,7 +505,8 @@ impl Trees {
 
     // ---- neighbours ------------------------------------------------------------------------
 
-    /// Adds a neighbour, and tells it which batches it need not send, and which it should.
+    /// Adds a neighbour, and sends it Prune and Graft for the publishers that it need not or should
+    /// send.
     pub(crate) fn link_up(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
         let Some(slot) = self.neighbours.insert(neighbour) else { return Vec::new() };
         // Batches with another parent are not needed from the new neighbour; batches of orphaned

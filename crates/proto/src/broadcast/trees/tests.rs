@@ -1,7 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod network;
 
 use super::*;
-use crate::random::RngStream;
 
 const fn peer(n: u8) -> PeerId {
     PeerId::from_bytes([n; 32])
@@ -164,7 +163,7 @@ fn three_misses_in_a_row_change_the_parent() {
     for n in 0..2 {
         assert_eq!(trees.on_first(P, Some(B), ArrivalKind::Pushed, at(n)), []);
     }
-    // The parent brings one in between.
+    // The parent sends one in between.
     assert_eq!(trees.on_first(P, Some(A), ArrivalKind::Pushed, at(2)), []);
     for (n, from) in [(3, B), (4, C)] {
         assert_eq!(trees.on_first(P, Some(from), ArrivalKind::Pushed, at(n)), []);
@@ -292,7 +291,8 @@ fn parent_that_sends_only_pulled_batches_is_grafted_on_again() {
 #[test]
 fn parent_is_left_for_a_neighbour_that_announced_early_three_times_in_a_row() {
     let mut trees = trees_with_parent();
-    let ahead = |trees: &mut Trees, who, by| trees.on_announced_earlier(&P, who, by, start());
+    let ahead =
+        |trees: &mut Trees, neighbour, by| trees.on_announced_earlier(&P, neighbour, by, start());
     for _ in 0..2 {
         assert_eq!(ahead(&mut trees, B, LATE_BY), []);
     }
@@ -324,9 +324,9 @@ fn parent_that_was_first_in_between_is_not_late_three_times_in_a_row() {
 fn parent_is_not_left_for_a_child() {
     let mut trees = trees_with_parent();
     trees.on_graft(B, &tokens_of(&[P]), start());
-    for who in [A, B].repeat(9) {
+    for neighbour in [A, B].repeat(9) {
         assert_eq!(
-            trees.on_announced_earlier(&P, who, LATE_BY, start()),
+            trees.on_announced_earlier(&P, neighbour, LATE_BY, start()),
             [],
             "nor is it left for itself"
         );
@@ -396,12 +396,12 @@ fn peer_that_loses_its_parent_grafts_on_all_neighbours() {
 
 #[test]
 fn grafts_and_prunes_for_many_trees_are_split_into_several_frames() {
-    let named = |actions: &[TreeAction], who| -> Vec<(usize, usize)> {
+    let named = |actions: &[TreeAction], neighbour| -> Vec<(usize, usize)> {
         let of = |action: &TreeAction| match action {
-            TreeAction::Graft { to, publishers, recent } if *to == who => {
+            TreeAction::Graft { to, publishers, recent } if *to == neighbour => {
                 Some((publishers.len(), recent.len()))
             }
-            TreeAction::Prune { to, publishers } if *to == who => Some((publishers.len(), 0)),
+            TreeAction::Prune { to, publishers } if *to == neighbour => Some((publishers.len(), 0)),
             _ => None,
         };
         actions.iter().filter_map(of).collect()
@@ -412,8 +412,8 @@ fn grafts_and_prunes_for_many_trees_are_split_into_several_frames() {
     }
     assert_eq!(named(&trees.link_up(peer(6), start()), peer(6)), [(MAX_GRAFTED, 0), (1, 0)]);
     let actions = trees.link_down(A, start());
-    for who in [B, C, D, peer(6)] {
-        assert_eq!(named(&actions, who), [(MAX_GRAFTED, MAX_GRAFTED), (1, 1)]);
+    for neighbour in [B, C, D, peer(6)] {
+        assert_eq!(named(&actions, neighbour), [(MAX_GRAFTED, MAX_GRAFTED), (1, 1)]);
     }
     assert_eq!(actions.len(), 8);
 }
@@ -547,15 +547,15 @@ fn orphaned_parent_does_not_become_the_parent_again_for_earlier_misses() {
 fn neighbour_that_sends_duplicates_is_pruned_at_intervals_and_again_after_a_graft() {
     let mut trees = trees_with_parent();
     let now = start() + LONG_AFTER;
-    let told = |trees: &mut Trees, from, after| {
+    let is_pruned = |trees: &mut Trees, from, after| {
         trees.on_duplicate(P, from, ArrivalKind::Pushed, now + after).is_some()
     };
     let at = |n| PRUNE_INTERVAL / 4 * n;
     assert_eq!(
-        [0, 1, 2, 3, 4, 5].map(|n| told(&mut trees, B, at(n))),
+        [0, 1, 2, 3, 4, 5].map(|n| is_pruned(&mut trees, B, at(n))),
         [true, false, false, false, true, false]
     );
-    assert!(told(&mut trees, C, at(6)), "another neighbour");
+    assert!(is_pruned(&mut trees, C, at(6)), "another neighbour");
     // A batch that fills a gap is no duplicate to prune for.
     assert_eq!(trees.on_duplicate(P, B, ArrivalKind::History, now + LONG_AFTER), None);
     trees.on_suspect(A, now + at(6));
@@ -661,215 +661,6 @@ fn tree_of_a_departed_publisher_is_forgotten() {
     trees.remove_publisher(&P);
     assert!(trees.views().is_empty());
     assert_eq!(trees.link_down(A, start()), []);
-}
-
-// ---- many peers --------------------------------------------------------------------------------
-
-#[derive(Debug, Clone)]
-enum Sent {
-    Batch { number: u64, explores: bool },
-    Graft(Vec<u64>),
-    Prune(Vec<u64>),
-}
-
-/// Peers, each with its trees, and links with random delays. Grafts and prunes overtake batches.
-struct Network {
-    all: BTreeMap<PeerId, Trees>,
-    links: BTreeSet<(PeerId, PeerId)>,
-    /// Frames by sender, receiver, and whether they are batches.
-    in_flight: BTreeMap<(PeerId, PeerId, bool), VecDeque<Sent>>,
-    have: BTreeSet<(PeerId, u64)>,
-    /// Number of batches that have arrived anywhere, duplicates included.
-    arrived: usize,
-    rng: RngStream,
-    now: Time,
-    next: u64,
-}
-
-impl Network {
-    /// A ring with as many chords as peers.
-    fn new(peers: u8, seed: u8) -> Self {
-        let ids: Vec<PeerId> = (1..=peers).map(peer).collect();
-        let mut net = Network {
-            all: ids.iter().map(|id| (*id, Trees::new(*id, false))).collect(),
-            links: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
-            have: BTreeSet::new(),
-            arrived: 0,
-            rng: RngStream::new(&[seed; 32], "trees"),
-            now: start(),
-            next: 0,
-        };
-        for n in 0..ids.len() {
-            net.link(ids[n], ids[(n + 1) % ids.len()]);
-            let other = net.rng.below(ids.len());
-            net.link(ids[n], ids[other]);
-        }
-        net
-    }
-
-    fn link(&mut self, a: PeerId, b: PeerId) {
-        if a != b && self.links.insert((a.min(b), a.max(b))) {
-            for (of, other) in [(a, b), (b, a)] {
-                let now = self.now;
-                let actions = self.all.get_mut(&of).unwrap().link_up(other, now);
-                self.apply(of, actions);
-            }
-        }
-    }
-
-    fn cut(&mut self, a: PeerId, b: PeerId) {
-        self.links.remove(&(a.min(b), a.max(b)));
-        for (of, other) in [(a, b), (b, a)] {
-            for batches in [false, true] {
-                self.in_flight.remove(&(of, other, batches));
-            }
-            let now = self.now;
-            let actions = self.all.get_mut(&of).unwrap().link_down(other, now);
-            self.apply(of, actions);
-        }
-    }
-
-    fn send(&mut self, from: PeerId, to: PeerId, what: Sent) {
-        if self.links.contains(&(from.min(to), from.max(to))) {
-            let batches = matches!(what, Sent::Batch { .. });
-            self.in_flight.entry((from, to, batches)).or_default().push_back(what);
-        }
-    }
-
-    fn apply(&mut self, of: PeerId, actions: impl IntoIterator<Item = TreeAction>) {
-        for action in actions {
-            match action {
-                TreeAction::Graft { to, publishers, .. } => {
-                    self.send(of, to, Sent::Graft(publishers));
-                }
-                TreeAction::Prune { to, publishers } => self.send(of, to, Sent::Prune(publishers)),
-            }
-        }
-    }
-
-    fn receive(&mut self, at: PeerId, from: Option<PeerId>, number: u64, explores: bool) {
-        let now = self.now;
-        let trees = self.all.get_mut(&at).unwrap();
-        let explores = explores && trees.may_explore(&ME, now);
-        let kind = if explores { ArrivalKind::Exploring } else { ArrivalKind::Pushed };
-        if !self.have.insert((at, number)) {
-            let action = from.and_then(|from| trees.on_duplicate(ME, from, kind, now));
-            return self.apply(at, action);
-        }
-        let actions = trees.on_first(ME, from, kind, now);
-        let neighbours: Vec<PeerId> = if explores {
-            trees.neighbours.all().filter_map(|n| trees.neighbours.id(n)).collect()
-        } else {
-            trees.children(&ME)
-        };
-        self.apply(at, actions);
-        for to in neighbours {
-            if Some(to) != from && to != ME {
-                self.send(at, to, Sent::Batch { number, explores });
-            }
-        }
-    }
-
-    /// One frame arrives, on a random link.
-    fn step(&mut self) -> bool {
-        let busy: Vec<_> = self.in_flight.iter().filter(|(_, q)| !q.is_empty()).collect();
-        if busy.is_empty() {
-            return false;
-        }
-        let (from, to, _) = *busy[self.rng.below(busy.len())].0;
-        let now = self.now;
-        // Grafts and prunes arrive first.
-        let first = [false, true].map(|batches| (from, to, batches));
-        let first = first.iter().find(|q| self.in_flight.get(q).is_some_and(|q| !q.is_empty()));
-        match self.in_flight.get_mut(first.unwrap()).unwrap().pop_front().unwrap() {
-            Sent::Batch { number, explores } => {
-                self.arrived += 1;
-                self.receive(to, Some(from), number, explores);
-            }
-            Sent::Graft(publishers) => {
-                let actions = grafted(self.all.get_mut(&to).unwrap(), from, &publishers, now);
-                self.apply(to, actions);
-            }
-            Sent::Prune(publishers) => {
-                self.all.get_mut(&to).unwrap().on_prune(from, &publishers);
-            }
-        }
-        true
-    }
-
-    fn settle(&mut self) {
-        for n in 0.. {
-            assert!(n < 100_000, "the frames never end");
-            if !self.step() {
-                return;
-            }
-        }
-    }
-
-    /// The first peer publishes. Returns the number of batches that arrived until no frame was in
-    /// flight.
-    fn publish(&mut self, explores: bool) -> usize {
-        self.now += Duration::from_secs(1);
-        let (number, before) = (self.next, self.arrived);
-        self.next += 1;
-        self.receive(ME, None, number, explores);
-        self.settle();
-        for id in self.all.keys() {
-            assert!(self.have.contains(&(*id, number)), "{id:?} lacks {number}");
-        }
-        self.arrived - before
-    }
-}
-
-#[test]
-fn each_batch_reaches_every_peer_and_later_ones_once() {
-    for seed in 0..50 {
-        let mut net = Network::new(30, seed);
-        let links = net.links.len();
-        // Twice over all links except those of the tree, and not to the publisher.
-        assert!((links..=2 * links - 29).contains(&net.publish(seed % 2 == 0)));
-        for _ in 0..3 {
-            assert_eq!(net.publish(false), 29, "seed {seed}");
-        }
-        // Along other paths, and then once again.
-        net.now += MIN_EXPLORE_INTERVAL;
-        assert!((links..=2 * links - 29).contains(&net.publish(true)));
-        for _ in 0..3 {
-            assert_eq!(net.publish(false), 29, "seed {seed}");
-        }
-    }
-}
-
-#[test]
-fn changed_links_lose_no_batch_and_duplicates_end() {
-    for seed in 0..50 {
-        let mut net = Network::new(30, seed);
-        net.publish(true);
-        for _ in 0..5 {
-            // The ring stays, so that all peers can be reached.
-            let ring: Vec<u8> = (1..=30).collect();
-            let is_ring = |(a, b): &(PeerId, PeerId)| {
-                let next = |n: &u8| (peer(*n), peer(*n % 30 + 1));
-                ring.iter().map(next).any(|(x, y)| (x, y) == (*a, *b) || (y, x) == (*a, *b))
-            };
-            let chords: Vec<_> = net.links.iter().filter(|l| !is_ring(l)).copied().collect();
-            for (a, b) in net.rng.sample(chords, 4) {
-                net.cut(a, b);
-            }
-            net.settle();
-            net.publish(false);
-            for _ in 0..4 {
-                let [a, b] = [0, 1].map(|_| peer(net.rng.below(30) as u8 + 1));
-                net.link(a, b);
-            }
-            net.settle();
-            for _ in 0..3 {
-                net.publish(false);
-            }
-            assert_eq!(net.publish(false), 29, "seed {seed}");
-        }
-    }
 }
 
 #[test]
