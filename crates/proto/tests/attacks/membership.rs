@@ -15,7 +15,7 @@ use rumormill_proto::{
     DialError, Identity, Input, LinkId, Presence, Record, RefuseReason, Role, SignedRecord, wire,
 };
 
-use super::{count_sent, counter, lan, request, unknown_identity, victim, with_neighbours};
+use super::{count_sent, counter, lan, request, victim, with_neighbours};
 use crate::support::rig::{Rig, VICTIM, empty_digest};
 use crate::support::statements::{
     adjacency, appointment, certificate, identity, record, signed_record,
