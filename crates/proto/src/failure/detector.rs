@@ -168,7 +168,7 @@ impl FailureDetector {
             }
             answer_questions(cx, &answered.questioners, remote, Verdict::Alive);
         }
-        if !self.suspects.get(&remote).is_some_and(|s| s.probe.nonce == nonce) {
+        if self.suspects.get(&remote).is_none_or(|s| s.probe.nonce != nonce) {
             return None;
         }
         self.clear(cx, remote, Evidence::Answer)

@@ -63,7 +63,7 @@ impl Peer {
         match after {
             ClearOutcome::Stays => {}
             ClearOutcome::Reconnect(addresses) => {
-                self.request(id, addresses, PeerRequestKind::Place, None)
+                self.request(id, addresses, PeerRequestKind::Place, None);
             }
             ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);

@@ -45,7 +45,7 @@ impl Peer {
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
             Frame::PeerReply(f) if purpose == LinkPurpose::Request => {
-                self.on_peer_reply(id, remote, *f)
+                self.on_peer_reply(id, remote, *f);
             }
             Frame::Leave(f) if role == Role::Peer => self.on_leave(id, remote, &f.record),
             Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
@@ -78,7 +78,7 @@ impl Peer {
                 }
             }
             Frame::Summary(f) if purpose == LinkPurpose::Neighbour => {
-                self.on_summary(id, remote, &f)
+                self.on_summary(id, remote, &f);
             }
             Frame::Graft(f) if purpose == LinkPurpose::Neighbour => self.on_graft(id, remote, &f),
             Frame::Pull(f) if purpose == LinkPurpose::Neighbour => {

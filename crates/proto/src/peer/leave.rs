@@ -99,7 +99,7 @@ impl Peer {
             Some(departure) => departure.bound(now, within),
             None => {
                 self.membership.own.departure = Some(Box::new(Departure::new(now, within)));
-                self.with_broadcast(|b, cx| b.start_draining(cx));
+                self.with_broadcast(crate::broadcast::Broadcast::start_draining);
                 self.overlay.fill.look_soon(now);
             }
         }
@@ -146,7 +146,9 @@ impl Peer {
                 self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
                 self.send_leave();
             }
-            DepartureStage::Draining => self.with_broadcast(|b, cx| b.run_confirmations(cx)),
+            DepartureStage::Draining => {
+                self.with_broadcast(crate::broadcast::Broadcast::run_confirmations)
+            }
             DepartureStage::Leaving => self.review_leaving_links(late),
             DepartureStage::TellingSeeds if ends => self.finish_leave(false),
             DepartureStage::TellingSeeds => {}

@@ -174,7 +174,7 @@ impl Peer {
             Input::Congested { link } => {
                 self.record_trouble();
                 if self.links.open.contains_key(&link) {
-                    self.with_broadcast(|b, cx| b.on_congested(cx));
+                    self.with_broadcast(crate::broadcast::Broadcast::on_congested);
                 }
             }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
@@ -184,7 +184,7 @@ impl Peer {
                 self.on_timeout(deadline.map(|at| at.max(before)));
             }
         }
-        self.with_broadcast(|b, cx| b.review_catch_up(cx));
+        self.with_broadcast(crate::broadcast::Broadcast::review_catch_up);
         self.update_deadline(moves);
     }
 

@@ -94,10 +94,10 @@ impl Peer {
         self.fill();
         self.mix();
         self.trim();
-        self.with_broadcast(|b, cx| b.on_timeout(cx));
+        self.with_broadcast(crate::broadcast::Broadcast::on_timeout);
         self.check_idle_links();
         self.request_due_lists();
-        self.with_broadcast(|b, cx| b.run_confirmations(cx));
+        self.with_broadcast(crate::broadcast::Broadcast::run_confirmations);
         self.check_leave();
         if self.membership.own.refresh_at <= now {
             self.refresh_lease();
@@ -108,6 +108,6 @@ impl Peer {
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();
         }
-        self.with_broadcast(|b, cx| b.expire(cx));
+        self.with_broadcast(crate::broadcast::Broadcast::expire);
     }
 }

@@ -82,7 +82,7 @@ impl Seed {
         let acknowledgement = Acknowledgement { link, incarnation, sequence };
         match self.merge_entry(Entry::new(record)) {
             EntryOutcome::Full => {
-                self.refuse_registration(link, remote, RefuseReason::RegistryFull)
+                self.refuse_registration(link, remote, RefuseReason::RegistryFull);
             }
             EntryOutcome::Stored(ticket) => self.acknowledge_after(ticket, acknowledgement),
             EntryOutcome::NoWrite => {
