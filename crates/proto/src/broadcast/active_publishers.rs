@@ -118,7 +118,7 @@ mod tests {
             let mut sum = 0;
             for (k, active) in all.iter_mut().enumerate() {
                 (0..n).for_each(|m| {
-                    assert!(active.record_batch(PeerId::from_bytes([m; 32]), MIB, at(1)))
+                    assert!(active.record_batch(PeerId::from_bytes([m; 32]), MIB, at(1)));
                 });
                 sum += active.retention_share(&PeerId::from_bytes([k as u8; 32]), 16 * MIB, at(1));
             }

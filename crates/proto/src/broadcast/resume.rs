@@ -357,7 +357,7 @@ mod tests {
                 b.store.give_up(stream, 5, 9);
                 b.deliver(cx, stream);
             });
-            p.with_broadcast(|b, cx| b.store_changed_marks(cx));
+            p.with_broadcast(crate::broadcast::Broadcast::store_changed_marks);
             let (deliveries, stored) = drained(&mut p);
             assert_eq!(deliveries, "(1:5-9)");
             assert!(["", "1<5"].contains(&stored.concat().as_str()), "{stored:?}");

@@ -353,7 +353,7 @@ mod tests {
         for round in 0..300 {
             let mut members = Members::default();
             (0..12).for_each(|n| {
-                assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New)
+                assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New);
             });
             assert!(members.alive().map(|(id, _)| id).is_sorted());
             let sample_size = round % 9;

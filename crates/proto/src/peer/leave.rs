@@ -147,7 +147,7 @@ impl Peer {
                 self.send_leave();
             }
             DepartureStage::Draining => {
-                self.with_broadcast(crate::broadcast::Broadcast::run_confirmations)
+                self.with_broadcast(crate::broadcast::Broadcast::run_confirmations);
             }
             DepartureStage::Leaving => self.review_leaving_links(late),
             DepartureStage::TellingSeeds if ends => self.finish_leave(false),

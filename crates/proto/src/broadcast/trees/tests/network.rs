@@ -82,10 +82,10 @@ impl Network {
         for action in actions {
             match action {
                 TreeAction::Graft { to, publishers, .. } => {
-                    self.send(from, to, TreeFrame::Graft(publishers))
+                    self.send(from, to, TreeFrame::Graft(publishers));
                 }
                 TreeAction::Prune { to, publishers } => {
-                    self.send(from, to, TreeFrame::Prune(publishers))
+                    self.send(from, to, TreeFrame::Prune(publishers));
                 }
             }
         }
