@@ -33,7 +33,7 @@ pub fn bytes(bytes: &[u8]) -> Outcome<()> {
 /// Writes one line of JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn json(value: &impl Serialize) -> Outcome<()> {
     let text = serde_json::to_string(value)
         .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?;
@@ -43,7 +43,7 @@ pub fn json(value: &impl Serialize) -> Outcome<()> {
 /// Writes indented JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn json_pretty(value: &impl Serialize) -> Outcome<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?;
