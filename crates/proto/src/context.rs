@@ -24,7 +24,20 @@ pub(crate) struct View<'a> {
     pub(crate) failure: Option<&'a FailureDetector>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// The view at the time of the present call.
+    pub(crate) fn new(
+        fx: &Effects,
+        config: &'a Config,
+        identity: &'a Identity,
+        membership: &'a Membership,
+        overlay: &'a Overlay,
+        failure: Option<&'a FailureDetector>,
+    ) -> Self {
+        let (now, wall_clock) = (fx.now(), fx.wall_clock());
+        View { now, wall_clock, config, identity, membership, overlay, failure }
+    }
+
     /// The id of this node.
     pub(crate) fn id(&self) -> PeerId {
         self.identity.id()

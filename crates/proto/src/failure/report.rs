@@ -117,7 +117,7 @@ impl FailureDetector {
     }
 
     /// Testifies to the seeds that the subject of an appointment is silent.
-    pub(crate) fn testify(cx: &mut Context<'_>, appointment: Signed<Appointment>) {
+    pub(crate) fn testify(&self, cx: &mut Context<'_>, appointment: Signed<Appointment>) {
         let testimony = Testimony { witness: cx.id(), appointment };
         let testimony = Signed::sign(testimony, cx.identity);
         cx.fx.count("testimonies");

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use super::Peer;
-use crate::context::Context;
 use crate::event::{CloseReason, LinkDown};
 use crate::failure::{
-    Appointment, ClearOutcome, FailureDetector, ProbeOutcome, ReportOutcome, ReporterRole, Suspect,
-    Watch,
+    ClearOutcome, FailureDetector, ProbeOutcome, ReportOutcome, ReporterRole, Suspect, Watch,
 };
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::links::LinkPurpose;
 use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
-use crate::signed::Signed;
 use crate::wire::{Appoint, PeerRequestKind, ProbeReply};
 
 impl Peer {
@@ -148,12 +145,10 @@ impl Peer {
                 // The report is sent when the link is up.
                 self.membership.registrations.redial_parked_by(self.fx.now());
             }
-            ReporterRole::Witness(appointment) => self.testify(appointment),
+            ReporterRole::Witness(appointment) => {
+                self.with_failure(|f, cx| f.testify(cx, appointment));
+            }
         }
-    }
-
-    fn testify(&mut self, appointment: Signed<Appointment>) {
-        self.with_failure(|_, cx: &mut Context<'_>| FailureDetector::testify(cx, appointment));
     }
 
     /// Handles the appointment of this peer as a witness.

@@ -194,17 +194,10 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut Broadcast, &mut Context<'_>) -> R,
     ) -> R {
-        let view = View {
-            now: self.fx.now(),
-            wall_clock: self.fx.wall_clock(),
-            config: &self.config,
-            identity: &self.identity,
-            membership: &self.membership,
-            overlay: &self.overlay,
-            failure: Some(&self.failure),
-        };
-        let mut cx = Context { fx: &mut self.fx, links: &mut self.links, view };
-        call(&mut self.broadcast, &mut cx)
+        let Peer { fx, links, config, identity, membership, overlay, failure, broadcast, .. } =
+            self;
+        let view = View::new(fx, config, identity, membership, overlay, Some(failure));
+        call(broadcast, &mut Context { fx, links, view })
     }
 
     /// Calls the failure detector with its context.
@@ -212,30 +205,15 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut FailureDetector, &mut Context<'_>) -> R,
     ) -> R {
-        let view = View {
-            now: self.fx.now(),
-            wall_clock: self.fx.wall_clock(),
-            config: &self.config,
-            identity: &self.identity,
-            membership: &self.membership,
-            overlay: &self.overlay,
-            failure: None,
-        };
-        let mut cx = Context { fx: &mut self.fx, links: &mut self.links, view };
-        call(&mut self.failure, &mut cx)
+        let Peer { fx, links, config, identity, membership, overlay, failure, .. } = self;
+        let view = View::new(fx, config, identity, membership, overlay, None);
+        call(failure, &mut Context { fx, links, view })
     }
 
     /// The read-only view of the peer for a concern.
     fn view(&self) -> View<'_> {
-        View {
-            now: self.fx.now(),
-            wall_clock: self.fx.wall_clock(),
-            config: &self.config,
-            identity: &self.identity,
-            membership: &self.membership,
-            overlay: &self.overlay,
-            failure: Some(&self.failure),
-        }
+        let Peer { fx, config, identity, membership, overlay, failure, .. } = self;
+        View::new(fx, config, identity, membership, overlay, Some(failure))
     }
 
     /// Begins a call of the application.
