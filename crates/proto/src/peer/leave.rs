@@ -333,8 +333,8 @@ mod tests {
     use crate::membership::LocalRecord;
     use crate::peer::{PeerSetup, example_setup};
 
-    /// What a peer says of its goodbye that reaches no seed before it has registered anywhere.
-    fn goodbye_is_acknowledged(anchors: Vec<SignedRecord>) -> bool {
+    /// Whether a peer that has registered nowhere, and reaches no seed, reports an acknowledged Leave.
+    fn leave_is_acknowledged(anchors: Vec<SignedRecord>) -> bool {
         let seed = SeedAddress { host_port: "192.0.2.1:7000".to_owned(), pin: None };
         let setup = PeerSetup { seeds: [seed].into(), anchors, ..example_setup() };
         let mut peer = Peer::new(setup, Time::ZERO);
@@ -349,12 +349,9 @@ mod tests {
 
     #[test]
     fn unregistered_process_leaves_acknowledged_only_without_a_predecessor() {
-        assert!(goodbye_is_acknowledged(vec![]), "no seed has ever registered this node");
+        assert!(leave_is_acknowledged(vec![]), "no seed has ever registered this node");
         let neighbour =
             LocalRecord::new(&Identity::from_secret(&[7; 32]), example_setup().name, vec![], 1, 1);
-        assert!(
-            !goodbye_is_acknowledged(vec![neighbour.record]),
-            "its last process was registered"
-        );
+        assert!(!leave_is_acknowledged(vec![neighbour.record]), "its last process was registered");
     }
 }

@@ -485,7 +485,7 @@ fn data_without_the_requested_message_is_ignored() {
 
 /// Thousands of publishers, each with a message that is not the first of its stream.
 #[test]
-fn many_streams_without_their_start_are_handled() {
+fn known_publisher_is_delivered_after_thousands_of_streams_without_a_start() {
     let (mut rig, link) = with_neighbours(2);
     for n in 0..3000 {
         rig.receive(link, gossip(message(&unknown_identity(n), 1, 5, b"x")));

@@ -174,7 +174,7 @@ fn repeated_grafts_of_a_parent_are_answered_once() {
 /// Grafts and prunes of unknown publishers leave no state, and repeated grafts that ask for all
 /// messages are answered within bounds.
 #[test]
-fn many_grafts_have_bounded_state_and_answers() {
+fn repeated_grafts_leave_no_state_and_get_bounded_answers() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     for n in 0..40 {

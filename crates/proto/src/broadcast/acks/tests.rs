@@ -132,7 +132,7 @@ fn publisher_without_children_takes_nothing_for_held() {
 }
 
 #[test]
-fn one_lagging_peer_is_few_in_a_network_of_any_size() {
+fn small_minority_of_lagging_peers_is_left_out_of_pacing() {
     for others in [1, 2, 50] {
         let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PACING_LAG_LIMIT * 2);
         assert_eq!((s.left, s.pace()), (1, 90));

@@ -271,7 +271,7 @@ fn neighbour_that_gave_up_does_not_hasten_giving_up() {
 
 /// One of two neighbours has given the range up, the other one still misses it.
 #[test]
-fn one_neighbour_that_gave_up_does_not_decide() {
+fn range_is_not_given_up_early_while_a_neighbour_still_misses_it() {
     let (mut missing, list) = (new_missing(), list_of(&[(0, 1), (3, 4)]));
     missing.on_summary_entry(&list, A, &entry(0, 4, &[]), true, Time::ZERO);
     missing.on_summary_entry(&list, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
