@@ -42,6 +42,8 @@ mod random;
 mod seed;
 mod small;
 mod sync;
+#[allow(dead_code, reason = "the next commits use it")]
+mod timers;
 
 pub use batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};

@@ -1,0 +1,114 @@
+//! The deadlines of a state machine: one table, with a name for each.
+//!
+//! A concern sets and clears its own timers. A timer that stands for many deadlines of one kind
+//! (probes, pulls, leases) is the earliest of them, and the concern sets it again at the end of
+//! every call. The table has one deadline for the driver, and expired timers run in the order of
+//! their names.
+
+use core::fmt;
+
+use crate::time::Time;
+
+/// The names of the timers of one kind of node.
+pub(crate) trait TimerName: Copy + fmt::Debug + 'static {
+    /// One time for each name.
+    type Table: AsRef<[Time]> + AsMut<[Time]> + fmt::Debug;
+    /// A table in which no timer is set.
+    const UNSET: Self::Table;
+    /// All names, in the order in which expired timers run.
+    const ALL: &'static [Self];
+
+    /// The position of this name in [`TimerName::ALL`].
+    fn index(self) -> usize;
+}
+
+/// The timers of one node.
+#[derive(Debug)]
+pub(crate) struct Timers<T: TimerName> {
+    /// [`Time::MAX`] if not set.
+    at: T::Table,
+}
+
+impl<T: TimerName> Timers<T> {
+    pub(crate) const fn new() -> Self {
+        Timers { at: T::UNSET }
+    }
+
+    /// Sets a timer, or clears it with `None` or [`Time::MAX`].
+    pub(crate) fn set(&mut self, timer: T, at: impl Into<Option<Time>>) {
+        if let Some(slot) = self.at.as_mut().get_mut(timer.index()) {
+            *slot = at.into().unwrap_or(Time::MAX);
+        }
+    }
+
+    /// Sets a timer, unless it is set to an earlier time.
+    pub(crate) fn set_earlier(&mut self, timer: T, at: Time) {
+        self.set(timer, self.time(timer).min(at));
+    }
+
+    /// Clears a timer.
+    pub(crate) fn clear(&mut self, timer: T) {
+        self.set(timer, None);
+    }
+
+    /// The time of a timer, if it is set.
+    pub(crate) fn get(&self, timer: T) -> Option<Time> {
+        Some(self.time(timer)).filter(|at| *at < Time::MAX)
+    }
+
+    /// Whether a timer has expired.
+    pub(crate) fn is_due(&self, timer: T, now: Time) -> bool {
+        self.time(timer) <= now
+    }
+
+    /// The earliest time of all timers that are set.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.at.as_ref().iter().min().copied().filter(|at| *at < Time::MAX)
+    }
+
+    fn time(&self, timer: T) -> Time {
+        self.at.as_ref().get(timer.index()).copied().unwrap_or(Time::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Name {
+        First,
+        Second,
+    }
+
+    impl TimerName for Name {
+        type Table = [Time; 2];
+        const UNSET: Self::Table = [Time::MAX; 2];
+        const ALL: &'static [Self] = &[Name::First, Name::Second];
+
+        fn index(self) -> usize {
+            self as usize
+        }
+    }
+
+    #[test]
+    fn next_deadline_is_the_earliest_timer_that_is_set() {
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        let mut timers = Timers::<Name>::new();
+        assert_eq!((timers.next(), timers.get(Name::First)), (None, None));
+        timers.set(Name::First, at(2));
+        timers.set_earlier(Name::Second, at(3));
+        timers.set_earlier(Name::Second, at(4));
+        assert_eq!((timers.next(), timers.get(Name::Second)), (Some(at(2)), Some(at(3))));
+        assert!(timers.is_due(Name::First, at(2)) && !timers.is_due(Name::Second, at(2)));
+        timers.clear(Name::First);
+        assert_eq!(timers.next(), Some(at(3)));
+        timers.set(Name::Second, Time::MAX);
+        assert_eq!(timers.next(), None, "`Time::MAX` is never");
+    }
+
+    #[test]
+    fn index_of_each_name_is_its_position() {
+        assert!(Name::ALL.iter().enumerate().all(|(i, name)| name.index() == i));
+    }
+}
