@@ -42,7 +42,6 @@ mod random;
 mod seed;
 mod small;
 mod sync;
-#[allow(dead_code, reason = "the next commits use it")]
 mod timers;
 
 pub use batch::{Batch, Messages, PreviousStream};

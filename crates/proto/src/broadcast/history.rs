@@ -94,6 +94,12 @@ impl Broadcast {
         }
     }
 
+    /// Whether the state of other concerns may end the catch-up, or the comparison of this peer's
+    /// stream.
+    pub(crate) fn is_starting(&self, cx: &View<'_>) -> bool {
+        !self.catch_up.is_done || self.may_compare_own_stream(cx)
+    }
+
     fn is_caught_up(&self, cx: &View<'_>) -> bool {
         let now = cx.now;
         let knows_members = cx.membership.own.state == PeerState::Joined

@@ -41,7 +41,7 @@ mod window;
 
 use crate::batch::Batch;
 use crate::config::{BroadcastMode, Config};
-use crate::context::{Context, View};
+use crate::context::Context;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, LinkId};
 use crate::message::{Delivery, MessageId, StreamId};
@@ -49,6 +49,7 @@ use crate::random::RngStream;
 use crate::small::VecMap;
 use crate::sync::DigestCache;
 use crate::time::Time;
+use crate::timers::PeerTimer;
 use crate::wire::Frame;
 
 use acks::Acks;
@@ -222,42 +223,43 @@ impl Broadcast {
         }
     }
 
-    /// The first time at which an action is due.
-    pub(crate) fn deadline(&self, cx: &View<'_>) -> Option<Time> {
-        let all = [
-            self.fetches_deadline(),
-            self.store.kept.next_expiry(),
-            self.confirmations.due,
-            Some(self.next_sync),
-            self.announcer.due,
-            self.missing.deadline(),
-            self.acks.deadline(),
-            self.outbox.deadline(),
-            self.comparison_deadline(cx),
-            self.unknown_starts_deadline(),
-            Some(self.receipts.deadline()),
-            Some(self.pace_at),
-            self.catch_up_deadline(cx),
-        ];
-        all.into_iter().flatten().min()
+    /// Sets the timers of the broadcast.
+    pub(crate) fn set_timers(&self, cx: &mut Context<'_>) {
+        let timers = &mut *cx.timers;
+        timers.set(PeerTimer::Sync, self.next_sync);
+        timers.set(PeerTimer::Announce, self.announcer.due);
+        timers.set(PeerTimer::StreamStart, self.unknown_starts_deadline());
+        timers.set(PeerTimer::Pull, self.missing.deadline());
+        timers.set(PeerTimer::Acknowledge, self.acks.deadline());
+        timers.set(PeerTimer::Pace, self.pace_at);
+        timers.set(PeerTimer::Receipts, self.receipts.deadline());
+        timers.set(PeerTimer::Fetch, self.fetches_deadline());
+        timers.set(PeerTimer::Confirm, self.confirmations.due);
+        timers.set(PeerTimer::Expiry, self.store.kept.next_expiry());
+        timers.set(PeerTimer::Outbox, self.outbox.deadline());
+        timers.set(PeerTimer::Comparison, self.comparison_deadline(&cx.view));
+        timers.set(PeerTimer::CatchUp, self.catch_up_deadline(&cx.view));
     }
 
-    /// Performs the actions that are due, except [`Broadcast::run_confirmations`] and
-    /// [`Broadcast::expire`].
-    pub(crate) fn on_timeout(&mut self, cx: &mut Context<'_>) {
-        self.run_sync(cx);
-        self.run_announcer(cx);
-        self.settle_unknown_starts(cx);
-        self.run_pulls(cx);
-        self.run_acks(cx);
-        if self.pace_at <= cx.now {
-            self.pace(cx, false);
+    /// Performs the action of an expired timer.
+    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>, timer: PeerTimer) {
+        match timer {
+            PeerTimer::Sync => self.run_sync(cx),
+            PeerTimer::Announce => self.run_announcer(cx),
+            PeerTimer::StreamStart => self.settle_unknown_starts(cx),
+            PeerTimer::Pull => self.run_pulls(cx),
+            PeerTimer::Acknowledge => self.run_acks(cx),
+            PeerTimer::Pace => self.pace(cx, false),
+            PeerTimer::Receipts => {
+                self.review_receipts(cx);
+                self.run_census(cx);
+            }
+            PeerTimer::Fetch => self.run_fetches(cx),
+            PeerTimer::Confirm => self.run_confirmations(cx),
+            PeerTimer::Expiry => self.expire(cx),
+            // The end of every call does what these are for.
+            _ => {}
         }
-        if self.receipts.deadline() <= cx.now {
-            self.review_receipts(cx);
-            self.run_census(cx);
-        }
-        self.run_fetches(cx);
     }
 
     /// See [`Peer::follow_consumer`](crate::Peer::follow_consumer).

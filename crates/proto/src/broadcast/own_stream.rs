@@ -83,6 +83,12 @@ impl Broadcast {
         (unknown && !self.own_stream_is_compared && cx.now < until).then_some(until)
     }
 
+    /// Whether neighbours may still list an earlier process's messages.
+    pub(crate) fn may_compare_own_stream(&self, cx: &View<'_>) -> bool {
+        let since = cx.membership.own.participates_since;
+        !self.own_stream_is_compared && since.is_some_and(|at| cx.now < at + COMPARE_TIMEOUT)
+    }
+
     /// Compares this peer's stream with the one that the first neighbour knows. Returns the highest
     /// epoch of an earlier process that this one must not use.
     pub(crate) fn compare_own_stream(&mut self, summary: &Summary) -> Option<u64> {

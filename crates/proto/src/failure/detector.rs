@@ -15,6 +15,7 @@ use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::small::{VecMap, VecSet};
 use crate::time::Time;
+use crate::timers::PeerTimer;
 use crate::wire::{Ping, ProbeReply, ProbeRequest, Verdict};
 
 /// From this number of late neighbours on, this node looks for the reason at itself first.
@@ -501,19 +502,14 @@ impl FailureDetector {
 
     // ---- time ------------------------------------------------------------------------------
 
-    /// When the watch of a neighbour is due.
-    pub(crate) fn watch_deadline(&self, view: &View<'_>, id: &PeerId) -> Option<Time> {
-        let factor = self.health.timeout_factor();
-        self.watches.get(id).map(|w| w.deadline(view.config, factor))
-    }
-
-    /// The first time at which an action is due.
-    pub(crate) fn deadline(&self, view: &View<'_>) -> Option<Time> {
-        let factor = self.health.timeout_factor();
+    /// Sets the timers of the failure detector.
+    pub(crate) fn set_timers(&self, cx: &mut Context<'_>) {
+        let (config, factor) = (cx.config, self.health.timeout_factor());
         let watches = self.watches.iter().filter(|(id, _)| !self.suspects.contains_key(id));
-        let watches = watches.map(|(_, w)| w.deadline(view.config, factor));
-        let probes = self.suspects.values().map(|s| s.probe.deadline());
-        watches.chain(probes).chain(self.reports.values().map(|r| r.until)).min()
+        let watch = watches.map(|(_, w)| w.deadline(config, factor)).min();
+        cx.timers.set(PeerTimer::Watch, watch);
+        cx.timers.set(PeerTimer::Probe, self.suspects.values().map(|s| s.probe.deadline()).min());
+        cx.timers.set(PeerTimer::Report, self.reports.values().map(|r| r.until).min());
     }
 
     /// This peer was paused or starved for `late`: its pending requests get as much more time.

@@ -44,8 +44,7 @@ impl Peer {
     /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and a message at rest is
     /// sent at once. If the caller never calls this, each message is sent at once.
     pub fn hold_back(&mut self, hold: bool) {
-        self.deadline.set(None);
-        self.broadcast.hold_back(hold);
+        self.with_broadcast(|b, _| b.hold_back(hold));
     }
 
     /// Asks the neighbours to confirm everything published so far. Returns the end of that in the
@@ -79,8 +78,7 @@ impl Peer {
 
     /// Stops waiting for a receipt.
     pub fn forget_receipt(&mut self, id: &MessageId) {
-        self.broadcast.forget_receipt(id);
-        self.deadline.set(None);
+        self.with_broadcast(|b, _| b.forget_receipt(id));
     }
 
     /// Requests a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once if it is retained here or

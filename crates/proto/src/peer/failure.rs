@@ -31,7 +31,7 @@ impl Peer {
     pub(super) fn on_handshake(&mut self, remote: PeerId) {
         let after = self.with_failure(|f, cx| f.on_handshake(cx, remote));
         self.suspicion_cleared(remote, after);
-        if self.failure.withdraw_report(&remote) {
+        if self.with_failure(|f, _| f.withdraw_report(&remote)) {
             self.mark_suspect(&remote, false);
         }
     }

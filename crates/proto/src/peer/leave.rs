@@ -77,7 +77,8 @@ impl Departure {
         self.stage == DepartureStage::Draining
     }
 
-    fn deadline(&self) -> Time {
+    /// When to continue.
+    pub(crate) fn deadline(&self) -> Time {
         match self.stage {
             DepartureStage::Draining => self.review_at.min(self.leave_links_by),
             DepartureStage::Leaving => self.review_at.min(self.ping_at).min(self.leave_links_by),
@@ -105,6 +106,7 @@ impl Peer {
             }
         }
         self.review_leave();
+        self.end_call();
     }
 
     /// Whether this peer is about to leave, or has left: nothing is published any more.
@@ -121,16 +123,6 @@ impl Peer {
     /// over to.
     pub(super) fn takes_no_neighbours(&self) -> bool {
         self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
-    }
-
-    pub(super) fn leave_deadline(&self) -> Option<Time> {
-        self.membership.own.departure.as_ref().map(|d| d.deadline())
-    }
-
-    pub(super) fn check_leave(&mut self) {
-        if self.leave_deadline().is_some_and(|at| at <= self.fx.now()) {
-            self.review_leave();
-        }
     }
 
     /// Continues with the next stage when the present one is finished, or its time is over.
@@ -185,12 +177,12 @@ impl Peer {
             r.presence = Presence::Left;
             r.degree = 0;
         });
-        self.failure.stop();
+        self.with_failure(|f, _| f.stop());
         let record = self.membership.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
             self.set_purpose(n.link, LinkPurpose::Leaving(now));
-            self.broadcast.on_leave_sent(id);
+            self.with_broadcast(|b, _| b.on_leave_sent(id));
             let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }

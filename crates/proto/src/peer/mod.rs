@@ -17,7 +17,6 @@ mod seeds;
 mod timers;
 mod view;
 
-use core::cell::Cell;
 use std::sync::Arc;
 
 use crate::batch::Batch;
@@ -36,10 +35,9 @@ use crate::overlay::Overlay;
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::time::Time;
+use crate::timers::{PeerTimer, Timers};
 
 pub(crate) use view::{count, view};
-
-use timers::MovedDeadlines;
 
 pub(crate) use leave::Departure;
 
@@ -97,8 +95,7 @@ pub struct Peer {
     broadcast: Broadcast,
     /// When to request whole lists, because members and seeds disagree on the size of the network.
     request_lists_at: Option<Time>,
-    /// The deadline, once it was computed and until something changes.
-    deadline: Cell<Option<Option<Time>>>,
+    timers: Timers<PeerTimer>,
 }
 
 impl Peer {
@@ -138,7 +135,7 @@ impl Peer {
             failure: FailureDetector::new(random("liveness"), now),
             broadcast,
             request_lists_at: None,
-            deadline: Cell::new(None),
+            timers: Timers::new(),
         };
         peer.review_target();
         peer.review_registrations();
@@ -146,6 +143,7 @@ impl Peer {
             broadcast.resume(cx, &dropped);
             broadcast.vouch_for_earlier_streams(cx);
         });
+        peer.set_timers();
         peer
     }
 
@@ -162,9 +160,7 @@ impl Peer {
         // Overdue actions were found to be due already when the last input was handled.
         let late = |at: Time| now.since(at.max(before)) > LATE_DEADLINE;
         // Frames that are read now may have arrived long ago.
-        self.failure.is_behind |= self.deadline.get().flatten().is_some_and(late);
-        let moves = self.moved_deadlines(&input);
-        let known = if moves == MovedDeadlines::All { self.deadline.take() } else { None };
+        self.failure.is_behind |= self.timers.next().is_some_and(late);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
@@ -180,13 +176,17 @@ impl Peer {
             }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             Input::WallClock(wall) => self.fx.set_wall_clock(wall),
-            Input::Timeout => {
-                let deadline = known.unwrap_or_else(|| self.find_deadline());
-                self.on_timeout(deadline.map(|at| at.max(before)));
-            }
+            Input::Timeout => self.on_timeout(before),
         }
-        self.with_broadcast(Broadcast::review_catch_up);
-        self.update_deadline(moves);
+        self.end_call();
+    }
+
+    /// Ends a call: sets the timers of the concerns that are not called with a context.
+    fn end_call(&mut self) {
+        if self.broadcast.is_starting(&self.view()) {
+            self.with_broadcast(Broadcast::review_catch_up);
+        }
+        self.set_timers();
     }
 
     /// Calls the broadcast with its context.
@@ -194,10 +194,23 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut Broadcast, &mut Context<'_>) -> R,
     ) -> R {
-        let Peer { fx, links, config, identity, membership, overlay, failure, broadcast, .. } =
-            self;
+        let Peer {
+            fx,
+            links,
+            timers,
+            config,
+            identity,
+            membership,
+            overlay,
+            failure,
+            broadcast,
+            ..
+        } = self;
         let view = View::new(fx, config, identity, membership, overlay, Some(failure));
-        call(broadcast, &mut Context { fx, links, view })
+        let cx = &mut Context { fx, links, timers, view };
+        let result = call(broadcast, cx);
+        broadcast.set_timers(cx);
+        result
     }
 
     /// Calls the failure detector with its context.
@@ -205,9 +218,12 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut FailureDetector, &mut Context<'_>) -> R,
     ) -> R {
-        let Peer { fx, links, config, identity, membership, overlay, failure, .. } = self;
+        let Peer { fx, links, timers, config, identity, membership, overlay, failure, .. } = self;
         let view = View::new(fx, config, identity, membership, overlay, None);
-        call(failure, &mut Context { fx, links, view })
+        let cx = &mut Context { fx, links, timers, view };
+        let result = call(failure, cx);
+        failure.set_timers(cx);
+        result
     }
 
     /// The read-only view of the peer for a concern.
@@ -219,7 +235,6 @@ impl Peer {
     /// Begins a call of the application.
     fn begin(&mut self, now: Time) {
         self.fx.begin_call(now);
-        self.deadline.set(None);
     }
 
     /// The next output, if any. To be drained after every call that changes something.
@@ -231,7 +246,6 @@ impl Peer {
             if !self.with_broadcast(|b, cx| b.send_next_batch(cx) || b.store_changed_marks(cx)) {
                 return None;
             }
-            self.deadline.set(None);
         }
     }
 
@@ -239,15 +253,7 @@ impl Peer {
     /// due. Valid until the next call that changes something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let known = self.deadline.get();
-        let deadline = known.unwrap_or_else(|| self.find_deadline());
-        debug_assert!(
-            deadline.is_some_and(|at| self.find_deadline().is_none_or(|d| at <= d))
-                || self.find_deadline().is_none(),
-            "a deadline would be missed"
-        );
-        self.deadline.set(Some(deadline));
-        deadline
+        self.timers.next().filter(|_| !self.membership.own.has_left())
     }
 
     /// Stores the present neighbours, to dial them first after a restart.

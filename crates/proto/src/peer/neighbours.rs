@@ -282,7 +282,8 @@ impl Peer {
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
                 // If the old link is dead, find that out soon.
-                self.failure.add_question(&remote, self.fx.now(), link);
+                let now = self.fx.now();
+                self.with_failure(|f, _| f.add_question(&remote, now, link));
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
             // It is a new process or incarnation; the old link is outdated.
@@ -543,7 +544,7 @@ impl Peer {
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
-        self.broadcast.neighbour_up(id, now);
+        self.with_broadcast(|b, _| b.neighbour_up(id, now));
         self.with_failure(|f, cx| f.neighbour_up(cx, id));
         if self.membership.own.participates_since.is_none() {
             self.begin_to_participate();
@@ -562,7 +563,7 @@ impl Peer {
         why: LinkDown,
     ) -> Option<(Neighbour, Option<Watch>)> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
-        let watch = self.failure.neighbour_down(&id);
+        let watch = self.with_failure(|f, _| f.neighbour_down(&id));
         self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
@@ -638,9 +639,9 @@ impl Peer {
         reason: CloseReason,
     ) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
-        let neighbourhood = self.failure.member_ended(&id);
+        let neighbourhood = self.with_failure(|f, _| f.member_ended(&id));
         // First of all, so that no path to it is looked for.
-        self.broadcast.forget_publisher_tree(&id);
+        self.with_broadcast(|b, _| b.forget_publisher_tree(&id));
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);

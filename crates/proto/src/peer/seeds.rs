@@ -545,11 +545,11 @@ impl Peer {
         let learned = self.membership.members.merge_record(record, now);
         // A restarted process has what is on its disk, which may be nothing.
         if learned == MergeOutcome::Newer && known_process != Some(record.process) {
-            self.broadcast.forget_progress(&record.id);
+            self.with_broadcast(|b, _| b.forget_progress(&record.id));
         }
         self.withdraw_loopback(&record.addresses);
         if matches!(learned, MergeOutcome::New | MergeOutcome::Newer) {
-            self.broadcast.review_receipts_at_once(now);
+            self.with_broadcast(|b, _| b.review_receipts_at_once(now));
         }
         match learned {
             MergeOutcome::New => {
