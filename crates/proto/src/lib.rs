@@ -46,7 +46,7 @@ mod timers;
 
 pub use batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
-pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
+pub use event::{CloseReason, Counters, Event, LinkEnd, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
 pub use io::{
     Class, DeliveredMark, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role,

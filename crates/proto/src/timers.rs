@@ -41,21 +41,6 @@ impl<T: TimerName> Timers<T> {
         }
     }
 
-    /// Sets a timer, unless it is set to an earlier time.
-    pub(crate) fn set_earlier(&mut self, timer: T, at: Time) {
-        self.set(timer, self.time(timer).min(at));
-    }
-
-    /// Clears a timer.
-    pub(crate) fn clear(&mut self, timer: T) {
-        self.set(timer, None);
-    }
-
-    /// The time of a timer, if it is set.
-    pub(crate) fn get(&self, timer: T) -> Option<Time> {
-        Some(self.time(timer)).filter(|at| *at < Time::MAX)
-    }
-
     /// Whether a timer has expired.
     pub(crate) fn is_due(&self, timer: T, now: Time) -> bool {
         self.time(timer) <= now
@@ -85,7 +70,7 @@ pub(crate) enum PeerTimer {
     /// Overlay: neighbours are missing.
     Fill,
     /// Overlay: the next edge swap.
-    Mix,
+    Swap,
     /// Overlay: there may be surplus neighbours.
     Trim,
     /// Broadcast: the next comparison of message lists.
@@ -137,7 +122,7 @@ impl TimerName for PeerTimer {
         PeerTimer::Probe,
         PeerTimer::Report,
         PeerTimer::Fill,
-        PeerTimer::Mix,
+        PeerTimer::Swap,
         PeerTimer::Trim,
         PeerTimer::Sync,
         PeerTimer::Announce,
@@ -189,13 +174,12 @@ mod tests {
     fn next_deadline_is_the_earliest_timer_that_is_set() {
         let at = |s: u64| Time::from_micros(s * 1_000_000);
         let mut timers = Timers::<Name>::new();
-        assert_eq!((timers.next(), timers.get(Name::First)), (None, None));
+        assert_eq!(timers.next(), None);
         timers.set(Name::First, at(2));
-        timers.set_earlier(Name::Second, at(3));
-        timers.set_earlier(Name::Second, at(4));
-        assert_eq!((timers.next(), timers.get(Name::Second)), (Some(at(2)), Some(at(3))));
+        timers.set(Name::Second, at(3));
+        assert_eq!(timers.next(), Some(at(2)));
         assert!(timers.is_due(Name::First, at(2)) && !timers.is_due(Name::Second, at(2)));
-        timers.clear(Name::First);
+        timers.set(Name::First, None);
         assert_eq!(timers.next(), Some(at(3)));
         timers.set(Name::Second, Time::MAX);
         assert_eq!(timers.next(), None, "`Time::MAX` is never");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
-    DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
+    DialError, DialId, Event, Identity, LinkEnd, LinkId, LinkInfo, PeerId, Role, StoreTicket,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -29,7 +29,7 @@ pub(crate) enum DriverInput {
     /// A verified frame.
     Frame { link: LinkId, frame: Verified<Frame> },
     /// A link has ended; the last input of that link.
-    LinkDown { link: LinkId, why: LinkDown },
+    LinkDown { link: LinkId, why: LinkEnd },
     /// A dial failed.
     DialFailed { dial: DialId, why: DialError },
     /// The name of a linked seed resolves to other addresses.

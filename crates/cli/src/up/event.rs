@@ -75,7 +75,7 @@ pub(crate) enum OperatorRequest {
 
 #[cfg(test)]
 mod tests {
-    use rumormill::proto::{Event, LinkDown, Name, PeerId};
+    use rumormill::proto::{Event, LinkEnd, Name, PeerId};
 
     use super::*;
 
@@ -86,7 +86,7 @@ mod tests {
         let read = |e: &Event| ObserverEvent::of(&serde_json::to_value(e).unwrap());
         let joined = Event::Joined { registrations: 2, quorum: 2 };
         assert_eq!(read(&joined), ObserverEvent::Joined);
-        let why = LinkDown::Lost;
+        let why = LinkEnd::Lost;
         assert_eq!(
             read(&Event::NeighbourDown { id, name: name.clone(), why, degree: 3 }),
             ObserverEvent::NeighbourDown { degree: 3 }

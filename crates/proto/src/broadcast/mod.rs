@@ -67,7 +67,7 @@ use sync::UnknownStart;
 use trees::Trees;
 
 pub(crate) use message_list::{InsertOutcome, MessageList, StreamState};
-pub(crate) use order::Step;
+pub(crate) use order::DeliveryStep;
 #[cfg(test)]
 pub(crate) use own_stream::HIGHEST_CLAIM;
 pub use own_stream::start_number;
@@ -119,11 +119,11 @@ pub(crate) struct Broadcast {
 }
 
 /// The initial state of broadcast after a start.
-pub(crate) struct Start<'a> {
+pub(crate) struct RestoredState<'a> {
     pub(crate) incarnation: u64,
-    pub(crate) kept: &'a [Batch],
-    pub(crate) delivered: &'a [DeliveredMark],
-    pub(crate) compacted: &'a [StreamId],
+    pub(crate) retained: &'a [Batch],
+    pub(crate) delivered_marks: &'a [DeliveredMark],
+    pub(crate) closed_up_to: &'a [StreamId],
 }
 
 impl Broadcast {
@@ -132,13 +132,17 @@ impl Broadcast {
     pub(crate) fn new(
         config: &Config,
         identity: &Identity,
-        start: &Start<'_>,
+        start: &RestoredState<'_>,
         random: impl Fn(&'static str) -> RngStream,
         now: Time,
     ) -> (Self, Vec<Batch>) {
         let mut store = MessageStore::new(config);
-        let (restored, evicted) =
-            resume::restore(&mut store, (start.compacted, start.delivered), start.kept, now);
+        let (restored, evicted) = resume::restore(
+            &mut store,
+            (start.closed_up_to, start.delivered_marks),
+            start.retained,
+            now,
+        );
         let mut rng = random("sync");
         let next_sync = now + rng.scaled(config.sync_interval(), 0.5, 1.5);
         let mut outbox = Outbox::new(identity, start.incarnation);
@@ -212,7 +216,7 @@ impl Broadcast {
         match frame {
             Frame::Gossip(f) => self.on_gossip(cx, remote, *f),
             Frame::Announce(f) => self.on_announce(cx, remote, &f),
-            Frame::Pulled(f) => self.on_pulled(cx, remote, &f),
+            Frame::PullEnd(f) => self.on_pull_end(cx, remote, &f),
             Frame::Ack(f) => self.on_ack(cx, remote, &f),
             Frame::Census(f) => self.on_census(cx, remote, *f),
             Frame::Prune(f) => self.on_prune(cx, remote, &f),
@@ -235,7 +239,7 @@ impl Broadcast {
         timers.set(PeerTimer::Receipts, self.receipts.deadline());
         timers.set(PeerTimer::Fetch, self.fetches_deadline());
         timers.set(PeerTimer::Confirm, self.confirmations.due);
-        timers.set(PeerTimer::Expiry, self.store.kept.next_expiry());
+        timers.set(PeerTimer::Expiry, self.store.retention.next_expiry());
         timers.set(PeerTimer::Outbox, self.outbox.deadline());
         timers.set(PeerTimer::Comparison, self.comparison_deadline(&cx.view));
         timers.set(PeerTimer::CatchUp, self.catch_up_deadline(&cx.view));

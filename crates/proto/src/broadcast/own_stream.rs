@@ -119,21 +119,23 @@ impl Broadcast {
         let sealed = self.outbox.take_sealed();
         self.outbox.set_epoch(epoch);
         cx.fx.watch_stream(self.own_stream());
-        let kept = self.store.kept.take_stream(old);
+        let retained = self.store.retention.take_stream(old);
         let mut ops: Vec<StoreOp> =
-            kept.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect();
+            retained.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect();
         self.store.list.forget_own(old);
         self.acks.forget_stream(old);
         if number > cx.membership.own.record.incarnation {
-            ops.push(StoreOp::Incarnation(number));
+            ops.push(StoreOp::PutIncarnation(number));
         }
         cx.fx.store(ops);
         // Sign and record its messages under the new epoch.
         let renumbered = |b: &Batch| BatchBuilder::with_epoch(b, epoch);
-        for batch in
-            kept.iter().flat_map(|b| seal_group([renumbered(b)], cx.identity)).collect::<Vec<_>>()
+        for batch in retained
+            .iter()
+            .flat_map(|b| seal_group([renumbered(b)], cx.identity))
+            .collect::<Vec<_>>()
         {
-            let receipt = self.outbox.receipt_wanted > batch.first();
+            let receipt = self.outbox.receipt_requested > batch.first();
             self.receive(cx, &batch, Arrival::own(false, receipt));
         }
         let sealed = sealed.iter().flat_map(|b| seal_group([renumbered(b)], cx.identity)).collect();

@@ -20,7 +20,7 @@ mod view;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::broadcast::{Broadcast, Start};
+use crate::broadcast::{Broadcast, RestoredState};
 use crate::config::Config;
 use crate::context::{Context, View};
 use crate::effects::Effects;
@@ -64,12 +64,12 @@ pub struct PeerSetup {
     /// Neighbours of an earlier process, to dial while no seed answers.
     pub anchors: Vec<SignedRecord>,
     /// Batches that an earlier process retained, in order of arrival.
-    pub kept: Vec<Batch>,
+    pub retained: Vec<Batch>,
     /// How far an earlier process delivered each publisher's messages. Retained messages that are
     /// not below their mark are delivered by this process.
-    pub delivered: Vec<DeliveredMark>,
+    pub delivered_marks: Vec<DeliveredMark>,
     /// The streams up to which all streams of their publisher were closed in an earlier process.
-    pub compacted: Vec<StreamId>,
+    pub closed_up_to: Vec<StreamId>,
     /// Seed of all randomness of the peer. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
@@ -112,18 +112,18 @@ impl Peer {
             members.merge_record(anchor, now);
         }
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
-        let start = Start {
+        let start = RestoredState {
             incarnation: setup.incarnation,
-            kept: &setup.kept,
-            delivered: &setup.delivered,
-            compacted: &setup.compacted,
+            retained: &setup.retained,
+            delivered_marks: &setup.delivered_marks,
+            closed_up_to: &setup.closed_up_to,
         };
         let (broadcast, dropped) = Broadcast::new(&config, &identity, &start, random, now);
         fx.watch_stream(broadcast.own_stream());
         let process = random("process").u64();
         let mut own = LocalRecord::new(&identity, name, addresses, setup.incarnation, process);
         own.has_predecessor = !setup.anchors.is_empty();
-        let nearest_of = config.nearest_of();
+        let dial_candidates = config.dial_candidates();
         let mut peer = Peer {
             config,
             identity,
@@ -131,7 +131,7 @@ impl Peer {
             rng,
             links: Links::new(),
             membership: Membership { own, members, registrations },
-            overlay: Overlay::new(now, nearest_of),
+            overlay: Overlay::new(now, dial_candidates),
             failure: FailureDetector::new(random("liveness"), now),
             broadcast,
             request_lists_at: None,
@@ -166,7 +166,7 @@ impl Peer {
             Input::LinkDown { link, why } => self.on_link_down(link, why),
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
-            Input::Stored { .. } | Input::NotStored { .. } => {}
+            Input::Stored { .. } | Input::StoreFailed { .. } => {}
             Input::Consumed { marks } => self.with_broadcast(|b, cx| b.on_consumed(cx, &marks)),
             Input::Congested { link } => {
                 self.record_trouble();
@@ -259,7 +259,7 @@ impl Peer {
     /// Stores the present neighbours, to dial them first after a restart.
     fn store_anchors(&mut self) {
         let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
-        self.fx.store(vec![StoreOp::Anchors(anchors)]);
+        self.fx.store(vec![StoreOp::PutAnchors(anchors)]);
     }
 }
 
@@ -280,9 +280,9 @@ pub(crate) fn example_setup() -> PeerSetup {
         seeds: [].into(),
         incarnation: 2,
         anchors: vec![],
-        kept: vec![],
-        delivered: vec![],
-        compacted: vec![],
+        retained: vec![],
+        delivered_marks: vec![],
+        closed_up_to: vec![],
         rng_seed: [1; 32],
     }
 }

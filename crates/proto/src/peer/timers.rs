@@ -20,7 +20,7 @@ impl Peer {
         timers.set(PeerTimer::Record, own.update_at);
         timers.set(PeerTimer::Leave, own.departure.as_ref().map(|d| d.deadline()));
         timers.set(PeerTimer::Fill, overlay.fill.next);
-        timers.set(PeerTimer::Mix, overlay.next_mix);
+        timers.set(PeerTimer::Swap, overlay.next_swap);
         timers.set(PeerTimer::Trim, overlay.trim_at);
         timers.set(PeerTimer::Neighbourhood, overlay.announce_at);
         timers.set(PeerTimer::IdleLinks, self.links.next_idle_check);
@@ -57,7 +57,7 @@ impl Peer {
             PeerTimer::Probe => self.run_probes(),
             PeerTimer::Report => self.expire_reports(),
             PeerTimer::Fill => self.fill(),
-            PeerTimer::Mix => self.mix(),
+            PeerTimer::Swap => self.request_swap(),
             PeerTimer::Trim => self.trim(),
             PeerTimer::IdleLinks => self.check_idle_links(),
             PeerTimer::WholeLists => self.request_due_lists(),

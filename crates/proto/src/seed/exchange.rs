@@ -8,7 +8,7 @@
 use minicbor::bytes::ByteArray;
 
 use super::Seed;
-use super::links::DialPurpose;
+use super::links::SeedDialPurpose;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress, StoreOp};
@@ -90,7 +90,7 @@ impl Seed {
             if idle && other.retry_at <= now {
                 other.dialing = true;
                 let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-                self.dials.insert(dial, DialPurpose::Seed(index));
+                self.dials.insert(dial, SeedDialPurpose::Seed(index));
             }
         }
     }
@@ -175,7 +175,7 @@ impl Seed {
             }
             other.dialing = true;
             let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-            self.dials.insert(dial, DialPurpose::Seed(index));
+            self.dials.insert(dial, SeedDialPurpose::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
@@ -280,9 +280,9 @@ impl Seed {
             self.table.hashes().get(at) != f.buckets.get(at)
         });
         let different: Vec<u8> = different.collect();
-        let (entries, want) = self.entries_of(different.iter().copied());
-        let whole = want.len() == different.len();
-        self.send_entries(link, &entries, want, whole);
+        let (entries, requested_buckets) = self.entries_of(different.iter().copied());
+        let whole = requested_buckets.len() == different.len();
+        self.send_entries(link, &entries, requested_buckets, whole);
     }
 
     /// The entries of some buckets, and these buckets. Limited in size, so that they fit into the
@@ -318,8 +318,8 @@ impl Seed {
             }
             self.merge_entry(entry);
         }
-        if !f.want.is_empty() {
-            let (entries, _) = self.entries_of(f.want.iter().copied());
+        if !f.requested_buckets.is_empty() {
+            let (entries, _) = self.entries_of(f.requested_buckets.iter().copied());
             self.send_entries(link, &entries, Vec::new(), false);
         }
         if f.compared
@@ -335,7 +335,7 @@ impl Seed {
         &mut self,
         link: LinkId,
         entries: &[Entry],
-        want: Vec<u8>,
+        requested_buckets: Vec<u8>,
         compared: bool,
     ) {
         let (nonce, synced) = (ByteArray::from(self.nonce), self.synced);
@@ -343,18 +343,19 @@ impl Seed {
         let here = self.is_on_this_host(link);
         let is_told = |e: &&Entry| here || !(e.is_alive() && e.record.is_on_loopback());
         let entries: Vec<Entry> = entries.iter().filter(is_told).cloned().collect();
-        if entries.is_empty() && (compared || !want.is_empty()) {
-            let f = Entries { entries: Vec::new(), want, nonce, compared, synced };
+        if entries.is_empty() && (compared || !requested_buckets.is_empty()) {
+            let f = Entries { entries: Vec::new(), requested_buckets, nonce, compared, synced };
             return self.fx.send(link, f);
         }
-        let mut want = Some(want);
+        let mut requested_buckets = Some(requested_buckets);
         let mut chunks = parts(&entries, Entry::wire_size).into_iter().peekable();
         while let Some(chunk) = chunks.next() {
             let last = chunks.peek().is_none();
-            let want = if last { want.take().unwrap_or_default() } else { Vec::new() };
+            let requested_buckets =
+                if last { requested_buckets.take().unwrap_or_default() } else { Vec::new() };
             let entries = chunk.to_vec();
             let compared = compared && last;
-            self.fx.send(link, Entries { entries, want, nonce, compared, synced });
+            self.fx.send(link, Entries { entries, requested_buckets, nonce, compared, synced });
         }
     }
 
@@ -366,7 +367,7 @@ impl Seed {
         let same_standing = self.synced == theirs_synced;
         if theirs != self.nonce && (newcomer || (same_standing && theirs < self.nonce)) {
             self.nonce = theirs;
-            self.fx.store(vec![StoreOp::Nonce(theirs)]);
+            self.fx.store(vec![StoreOp::PutNonce(theirs)]);
         }
     }
 }

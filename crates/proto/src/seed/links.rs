@@ -1,10 +1,10 @@
 //! The links of a seed.
 
 use super::Seed;
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
-use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
+use crate::limits::{IDLE_LINK_TIMEOUT, MAX_SEED_LINKS};
 use crate::quota::Quota;
 use crate::record::Address;
 use crate::time::Time;
@@ -12,7 +12,7 @@ use crate::wire::Frame;
 
 /// One link.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct SeedLink {
     pub(super) remote: PeerId,
     pub(super) role: Role,
     pub(super) up: Time,
@@ -30,12 +30,12 @@ pub(super) struct Link {
     /// The number of the process that registered on it.
     pub(super) process: Option<u64>,
     /// Whether the seed has sent it the record of another process with its identity.
-    pub(super) reported_rival: bool,
+    pub(super) has_reported_duplicate: bool,
 }
 
 /// The purpose of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DialPurpose {
+pub(super) enum SeedDialPurpose {
     Seed(usize),
     Probe(PeerId),
 }
@@ -48,8 +48,10 @@ impl Seed {
             self.fx.close(id, CloseReason::Duplicate);
             match purpose {
                 // The configured address is this seed's own.
-                Some(DialPurpose::Seed(index)) if info.same_process => self.on_own_address(index),
-                Some(DialPurpose::Seed(index)) => self.on_copy_answered(index),
+                Some(SeedDialPurpose::Seed(index)) if info.same_process => {
+                    self.on_own_address(index)
+                }
+                Some(SeedDialPurpose::Seed(index)) => self.on_copy_answered(index),
                 _ if info.same_process => {}
                 _ => self.on_copy_dialled(info.remote_address),
             }
@@ -60,7 +62,7 @@ impl Seed {
             self.fx.close(id, CloseReason::Limit);
             return;
         }
-        let link = Link {
+        let link = SeedLink {
             remote: info.remote,
             role: info.role,
             up: now,
@@ -71,17 +73,17 @@ impl Seed {
             quota: Quota::new(now),
             on_loopback: Address(info.remote_address).is_loopback(),
             process: None,
-            reported_rival: false,
+            has_reported_duplicate: false,
         };
         self.links.insert(id, link);
-        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
         self.on_traffic(info.remote);
         // The handshake has proved its key.
         self.refute(info.remote);
         match purpose {
-            Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
+            Some(SeedDialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
             // The handshake was the sign of life that the probe needed.
-            Some(DialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
+            Some(SeedDialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
             // Its first frame will show the purpose.
             None => {}
         }
@@ -96,7 +98,7 @@ impl Seed {
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
         if self.links.contains_key(&id) {
             self.fx.close(id, reason);
-            self.on_link_down(id, LinkDown::Local(reason));
+            self.on_link_down(id, LinkEnd::Local(reason));
         }
     }
 
@@ -129,7 +131,7 @@ impl Seed {
         false
     }
 
-    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
         let Some(link) = self.links.remove(&id) else { return };
         if self.registrants.get(&link.remote) == Some(id) {
             self.registrants.remove(&link.remote);
@@ -147,8 +149,8 @@ impl Seed {
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.count("dials_failed");
         match self.dials.remove(&dial) {
-            Some(DialPurpose::Seed(index)) => self.on_seed_dial_failed(index, why),
-            Some(DialPurpose::Probe(peer)) => {
+            Some(SeedDialPurpose::Seed(index)) => self.on_seed_dial_failed(index, why),
+            Some(SeedDialPurpose::Probe(peer)) => {
                 if let Some(case) = self.cases.get_mut(&peer) {
                     case.probe.dial = None;
                     case.host_refuses = why == DialError::Refused;
@@ -167,14 +169,15 @@ impl Seed {
         let idle: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(_, l)| !l.has_purpose && now.since(l.up) >= IDLE_LINK)
+            .filter(|(_, l)| !l.has_purpose && now.since(l.up) >= IDLE_LINK_TIMEOUT)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
             self.close(id, CloseReason::Idle);
         }
-        let next = self.links.values().filter(|l| !l.has_purpose).map(|l| l.up + IDLE_LINK).min();
+        let next =
+            self.links.values().filter(|l| !l.has_purpose).map(|l| l.up + IDLE_LINK_TIMEOUT).min();
         self.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

@@ -2,9 +2,9 @@
 //! opens its case.
 
 use super::Seed;
-use super::links::Link;
+use super::links::SeedLink;
 use super::verdict::EMPTY_VOTES;
-use crate::event::{CloseReason, LinkDown};
+use crate::event::{CloseReason, LinkEnd};
 use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -17,13 +17,13 @@ const MAX_SILENT_INTERVALS: u32 = 3;
 impl Seed {
     /// Handles the end of a registration's link. If this seed did not end it on purpose, the peer
     /// may be dead; a peer that has left is not alive in the registry any more.
-    pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkDown) {
+    pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkEnd) {
         self.reach.forget(&id);
         let on_purpose = match why {
-            LinkDown::Local(reason) => {
+            LinkEnd::Local(reason) => {
                 !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)
             }
-            LinkDown::Closed(_) | LinkDown::Lost => false,
+            LinkEnd::Closed(_) | LinkEnd::Lost => false,
         };
         if !on_purpose {
             self.on_peer_lost(id);
@@ -95,7 +95,7 @@ impl Seed {
         if now < self.awake_since + limit {
             return;
         }
-        let silent = |l: &Link| now.since(l.last_heard) >= limit;
+        let silent = |l: &SeedLink| now.since(l.last_heard) >= limit;
         let silent: Vec<LinkId> = self
             .registrants
             .iter()

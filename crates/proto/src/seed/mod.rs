@@ -30,7 +30,7 @@ use crate::registry::{Entry, Table};
 use crate::time::Time;
 
 use exchange::OtherSeed;
-use links::{DialPurpose, Link};
+use links::{SeedDialPurpose, SeedLink};
 use push::PendingUpdates;
 use reach::ReachCheck;
 use register::PendingWrite;
@@ -67,8 +67,8 @@ pub struct Seed {
     others: Vec<OtherSeed>,
     /// The address from which a process with this seed's key dialled last, and when.
     last_copy: Option<(IpAddr, Time)>,
-    links: BTreeMap<LinkId, Link>,
-    dials: BTreeMap<DialId, DialPurpose>,
+    links: BTreeMap<LinkId, SeedLink>,
+    dials: BTreeMap<DialId, SeedDialPurpose>,
     /// Peers whose registration arrived on a link that is up.
     registrants: Registrants,
     /// Links of registrants that another process with the same identity has replaced, until they
@@ -113,7 +113,7 @@ impl Seed {
         fx.begin_call(now);
         let fresh = rng.bytes16();
         if nonce.is_none() {
-            fx.store(vec![StoreOp::Nonce(fresh)]);
+            fx.store(vec![StoreOp::PutNonce(fresh)]);
         }
         let mut table = Table::new(config.lease(), config.tombstone());
         let had_entries = !entries.is_empty();
@@ -180,7 +180,7 @@ impl Seed {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { ticket } => self.on_stored(ticket),
-            Input::NotStored { ticket } => self.on_not_stored(ticket),
+            Input::StoreFailed { ticket } => self.on_store_failed(ticket),
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}

@@ -14,9 +14,9 @@ use super::Seed;
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::IDLE_LINK;
+use crate::limits::IDLE_LINK_TIMEOUT;
 use crate::record::SignedRecord;
-use crate::wire::RegisterRefused;
+use crate::wire::RegisterReject;
 
 /// A copy of this seed that has not dialled for so long counts as a new one when it dials.
 const COPY_REMEMBERED: Duration = Duration::from_secs(60);
@@ -34,11 +34,11 @@ impl Seed {
             let Some(l) = self.links.get_mut(&other) else { continue };
             let Some(process) = l.process.filter(|p| *p != record.process) else { continue };
             // Signed after the other process had started: both run.
-            let both_run = record.rival == Some(process);
-            let first = both_run && !core::mem::replace(&mut l.reported_rival, true);
+            let both_run = record.other_process == Some(process);
+            let first = both_run && !core::mem::replace(&mut l.has_reported_duplicate, true);
             let (reason, nonce) = (RefuseReason::DuplicateIdentity, ByteArray::from(self.nonce));
             let (record_shown, certificate) = (Some(record.clone()), None);
-            let refused = RegisterRefused { reason, record: record_shown, certificate, nonce };
+            let refused = RegisterReject { reason, record: record_shown, certificate, nonce };
             self.fx.send(other, refused);
             if first {
                 self.fx.count("duplicate_identities");
@@ -64,7 +64,7 @@ impl Seed {
         }
         if let Some(l) = self.links.get_mut(&old) {
             (l.has_purpose, l.up) = (false, now);
-            self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+            self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
         }
         let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
         if let Some(older) = older {

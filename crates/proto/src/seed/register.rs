@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use minicbor::bytes::ByteArray;
 
 use super::Seed;
-use super::links::Link;
+use super::links::SeedLink;
 use crate::event::{Event, RefuseReason};
 use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
-use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARK_ABOVE, WHOLE_LIST};
-use crate::overlay::target::{largest_honest_target, rank};
+use crate::limits::{FULL_LIST_LIMIT, LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARKING_THRESHOLD};
+use crate::overlay::target::{max_acceptable_target, rank};
 use crate::record::{Presence, SignedRecord};
 use crate::registry::{Entry, EntryChange, EntryState};
-use crate::wire::{PeerList, RegisterRefused, Registered, SeedName};
+use crate::wire::{PeerList, RegisterAck, RegisterReject, SeedName};
 
 /// Shortest time between two lists on one link.
 const MIN_LIST_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ impl Seed {
         let rank = rank(&remote, &self.nonce);
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
-        let too_high = record.target > largest_honest_target(rank, size);
+        let too_high = record.target > max_acceptable_target(rank, size);
         // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
         // network.
         if self.synced && too_high && record.presence == Presence::Alive {
@@ -104,7 +104,7 @@ impl Seed {
         self.fx.count("registrations_refused");
         self.fx.event(Event::RegistrationRefused { id, reason });
         let known = self.table.get(&id);
-        let refused = RegisterRefused {
+        let refused = RegisterReject {
             reason,
             record: known.map(|e| e.record.clone()),
             certificate: known.and_then(|e| e.certificate.clone()),
@@ -125,7 +125,7 @@ impl Seed {
 
     /// Handles a failed write. No acknowledgement is sent, so the peer registers again, and the
     /// entry is written then.
-    pub(super) fn on_not_stored(&mut self, ticket: StoreTicket) {
+    pub(super) fn on_store_failed(&mut self, ticket: StoreTicket) {
         let Some(stored) = self.pending_writes.remove(&ticket) else { return };
         if self.last_writes.get(&stored.id) == Some(&ticket) {
             self.last_writes.remove(&stored.id);
@@ -155,7 +155,7 @@ impl Seed {
             seeds.push(SeedName { host_port: own.clone(), id: self.id() });
         }
         let (alive, participating) = self.counts_for(a.link);
-        let registered = Registered {
+        let registered = RegisterAck {
             incarnation: a.incarnation,
             sequence: a.sequence,
             alive,
@@ -174,8 +174,8 @@ impl Seed {
     /// With many links, closes the link of a registration after both acknowledgement and list were
     /// sent.
     fn park(&mut self, link: LinkId) {
-        let done = |l: &Link| l.acknowledged && l.list_sent.is_some();
-        if self.links.get(&link).is_some_and(done) && self.links.len() > PARK_ABOVE {
+        let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
+        if self.links.get(&link).is_some_and(done) && self.links.len() > PARKING_THRESHOLD {
             self.fx.count("links_parked");
             self.close(link, crate::CloseReason::Done);
         }
@@ -249,7 +249,7 @@ impl Seed {
             }
         }
         if change != EntryChange::New && entry.is_alive() {
-            let is_whole = self.table.alive_count() <= WHOLE_LIST;
+            let is_whole = self.table.alive_count() <= FULL_LIST_LIMIT;
             self.pending_updates.add_if_announced_again(
                 id,
                 before.as_ref(),
@@ -308,7 +308,7 @@ impl Seed {
     /// The whole list of a small network; a sample of a large one: half by free slots, so that
     /// there are peers to link with, half uniform, so that every peer is known to some others.
     fn list_for(&mut self, requester: PeerId) -> Vec<SignedRecord> {
-        if self.table.alive_count() <= WHOLE_LIST {
+        if self.table.alive_count() <= FULL_LIST_LIMIT {
             let all = self.table.alive().map(|e| &e.record);
             return all.filter(|r| r.id != requester).cloned().collect();
         }

@@ -1,7 +1,7 @@
 //! The second level of a death: a seed collects reports, probes, and votes.
 
 use super::Seed;
-use super::links::DialPurpose;
+use super::links::SeedDialPurpose;
 use std::collections::BTreeSet;
 
 use crate::event::{CloseReason, Event};
@@ -14,7 +14,7 @@ use crate::peer::unknown_name;
 use crate::registry::{Entry, EntryState};
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
+use crate::wire::{Accusation, Appoint, LostPeer, MembershipUpdate, Ping, Votes};
 
 /// The reports and testimonies of a case, and this seed's own vote, for another seed. Other seeds
 /// send their own votes. A vote of an earlier round is withdrawn.
@@ -120,7 +120,7 @@ impl Seed {
         };
         let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
         let (alive, participating) = self.counts_for(link);
-        self.fx.send(link, MembersChanged { joined, left, dead, alive, participating });
+        self.fx.send(link, MembershipUpdate { joined, left, dead, alive, participating });
         true
     }
 
@@ -413,7 +413,7 @@ impl Seed {
         if let Some(link) = registered_on {
             self.fx.send(link, Ping { nonce });
             if is_accused {
-                self.fx.send(link, Accused { incarnation, certificate: None });
+                self.fx.send(link, Accusation { incarnation, certificate: None });
             }
         }
         // Only the link may be broken: a new connection is tried as well.
@@ -425,7 +425,7 @@ impl Seed {
             }
             let dial = self.fx.dial(DialTarget::Peer { id: subject, addresses });
             case.probe.dial = Some(dial);
-            self.dials.insert(dial, DialPurpose::Probe(subject));
+            self.dials.insert(dial, SeedDialPurpose::Probe(subject));
         }
     }
 
@@ -457,7 +457,7 @@ impl Seed {
         if let Some(link) = self.registrants.remove(&id) {
             // If it is alive after all, it learns here what to refute.
             let incarnation = certificate.incarnation();
-            let accused = Accused { incarnation, certificate: Some(certificate.clone()) };
+            let accused = Accusation { incarnation, certificate: Some(certificate.clone()) };
             self.fx.send(link, accused);
             self.close(link, CloseReason::DeclaredDead);
         }

@@ -21,8 +21,8 @@ pub(crate) trait Core: Send + 'static {
     }
     /// From now on, only [`Input::Consumed`] makes messages durable as delivered.
     fn follow_consumer(&mut self) {}
-    /// Whether batches of this node are still waiting for a writer: see [`Peer::hold_back`].
-    fn hold_back(&mut self, _hold: bool) {}
+    /// Whether batches of this node are still waiting for a writer: see [`Peer::set_writer_busy`].
+    fn set_writer_busy(&mut self, _busy: bool) {}
     /// Whether the send window admits another message now.
     fn can_publish(&self) -> bool {
         false
@@ -55,12 +55,12 @@ impl Core for Peer {
         Peer::follow_consumer(self);
     }
 
-    fn hold_back(&mut self, hold: bool) {
-        Peer::hold_back(self, hold);
+    fn set_writer_busy(&mut self, busy: bool) {
+        Peer::set_writer_busy(self, busy);
     }
 
     fn can_publish(&self) -> bool {
-        self.room() > 0
+        self.available_window() > 0
     }
 }
 

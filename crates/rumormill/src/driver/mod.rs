@@ -271,7 +271,7 @@ impl<C: Core> Driver<C> {
         // next ones.
         let hold = self.context.own_batches.has_waiting();
         let Some(mut can_publish) = self.shared_core.with(|core, now| {
-            core.hold_back(hold);
+            core.set_writer_busy(hold);
             call(core, now);
             outputs.extend(std::iter::from_fn(|| core.poll_output()));
             core.can_publish()
@@ -362,7 +362,7 @@ impl<C: Core> Driver<C> {
                 let taken = self.store.as_ref().map(|s| s.store(&self.context, ticket, ops));
                 match taken {
                     Some(true) => {}
-                    Some(false) => self.ready.push_back(Input::NotStored { ticket }),
+                    Some(false) => self.ready.push_back(Input::StoreFailed { ticket }),
                     None => self.ready.push_back(Input::Stored { ticket }),
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumormill_proto::wire::{self, Encoded, Position, PositionRead};
+use rumormill_proto::wire::{self, Encoded, Position, PositionAck};
 use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -124,7 +124,7 @@ impl ClassQueues {
     /// waits for, then probes and their answers.
     fn pop_urgent(&mut self) -> Option<Encoded> {
         match self.read_to_report.take() {
-            Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
+            Some(bytes) => Some(wire::encode(&PositionAck { bytes }.into())),
             None => self.liveness.pop(),
         }
     }

@@ -77,7 +77,7 @@ impl Reader<'_> {
                 self.queue.report_read(f.bytes);
                 return Ok(());
             }
-            Frame::PositionRead(f) => {
+            Frame::PositionAck(f) => {
                 self.queue.record_read(f.bytes, Instant::now(), self.context.lateness.get());
                 return Ok(());
             }
@@ -117,7 +117,7 @@ fn count_frame(counters: &TransportCounters, frame: &Frame, size: usize) {
     counters.frames_in.increment();
     match frame {
         Frame::Gossip(g) if g.pulled => &counters.bytes_in_history,
-        Frame::Pulled(_) => &counters.bytes_in_history,
+        Frame::PullEnd(_) => &counters.bytes_in_history,
         Frame::Gossip(_) | Frame::Data(_) => &counters.bytes_in_payload,
         Frame::Announce(_) | Frame::Ack(_) | Frame::Census(_) => &counters.bytes_in_announce,
         frame if frame.is_liveness() => &counters.bytes_in_liveness,

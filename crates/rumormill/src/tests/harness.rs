@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{Frame, Pong};
 use rumormill_proto::{
-    Class, Counters, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, LinkInfo,
+    Class, Counters, DialError, DialId, DialTarget, Identity, Input, LinkEnd, LinkId, LinkInfo,
     Output, PeerId, Role, SeedAddress, StoreTicket, Time,
 };
 use tokio::net::TcpStream;
@@ -29,12 +29,12 @@ use crate::tuning::Tuning;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RecordedInput {
     Up(LinkId, LinkInfo),
-    Down(LinkId, LinkDown),
+    Down(LinkId, LinkEnd),
     Frame(LinkId, &'static str),
     DialFailed(DialId, DialError),
     Congested(LinkId),
     Stored(StoreTicket),
-    NotStored(StoreTicket),
+    StoreFailed(StoreTicket),
     SeedMoved(String),
     WallClock,
     Timeout,
@@ -65,7 +65,7 @@ impl Core for Echo {
             Input::LinkDown { link, why } => RecordedInput::Down(link, why),
             Input::DialFailed { dial, why } => RecordedInput::DialFailed(dial, why),
             Input::Stored { ticket } => RecordedInput::Stored(ticket),
-            Input::NotStored { ticket } => RecordedInput::NotStored(ticket),
+            Input::StoreFailed { ticket } => RecordedInput::StoreFailed(ticket),
             Input::Congested { link } => RecordedInput::Congested(link),
             // This core has no consumer.
             Input::Consumed { .. } => return,
@@ -180,7 +180,7 @@ impl EchoNode {
     }
 
     /// Waits for the end of a link.
-    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkDown {
+    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkEnd {
         self.wait_for("link down", |s| match s {
             RecordedInput::Down(l, why) if *l == link => Some(*why),
             _ => None,

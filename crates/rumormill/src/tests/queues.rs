@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rumormill_proto::record::Address;
 use rumormill_proto::wire::{self, Frame, Neighbourhood, Ping};
-use rumormill_proto::{Class, CloseReason, Event, LinkDown, LinkId, Output};
+use rumormill_proto::{Class, CloseReason, Event, LinkEnd, LinkId, Output};
 
 use super::harness::{
     EchoNode, RecordedInput, identity, pair, raw_link, start, tuning, wait_until,
@@ -28,7 +28,7 @@ fn send_outputs(link: LinkId, class: Class) -> Vec<Output> {
 }
 
 async fn ends_too_slow(b: &mut EchoNode, link: LinkId) {
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::TooSlow));
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Local(CloseReason::TooSlow));
     b.wait_for_event(|e| {
         matches!(e, Event::LinkClosed { reason: CloseReason::TooSlow, .. }).then_some(())
     })
@@ -106,10 +106,10 @@ async fn queued_frames_are_written_before_the_close_reason() {
     let mut outputs: Vec<Output> = (0..100)
         .map(|_| Output::Send { link: at_a, frame: bulky(), class: Class::Control })
         .collect();
-    outputs.push(Output::Close { link: at_a, reason: CloseReason::HandedOver });
+    outputs.push(Output::Close { link: at_a, reason: CloseReason::EdgeTransferred });
     a.emit(outputs).await;
-    assert_eq!(b.wait_for_end(at_b).await, LinkDown::Closed(CloseReason::HandedOver));
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Local(CloseReason::HandedOver));
+    assert_eq!(b.wait_for_end(at_b).await, LinkEnd::Closed(CloseReason::EdgeTransferred));
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Local(CloseReason::EdgeTransferred));
     let frames = b
         .recorded()
         .iter()
@@ -132,7 +132,7 @@ async fn closed_link_ends_although_remote_does_not_react() {
     b.emit(vec![Output::Close { link, reason: CloseReason::Idle }]).await;
     let ping = wire::encode(&Ping { nonce: 1 }.into()).to_bytes();
     let _ = tokio::io::AsyncWriteExt::write_all(&mut silent, &ping).await;
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::Idle));
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Local(CloseReason::Idle));
     assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Frame(..))));
 }
 

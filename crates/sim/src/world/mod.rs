@@ -45,7 +45,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rumormill_proto::{
-    Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
+    Address, Config, DialError, DialId, Event, Identity, LinkEnd, LinkId, Name, PeerId, PeerSetup,
     Role, SeedAddress, StoreOp, StoreTicket, Time,
 };
 
@@ -181,7 +181,7 @@ pub(crate) enum SimEvent {
     /// An item arrives at this end.
     Arrive { link: LinkId, item: LinkItem },
     /// The process gets `LinkDown`.
-    LinkEnded { node: NodeId, process: u32, link: LinkId, why: LinkDown },
+    LinkEnded { node: NodeId, process: u32, link: LinkId, why: LinkEnd },
     /// The user timeout of data that has been unacknowledged since `since`.
     UserTimeout { link: LinkId, since: Time },
     /// Held data is retransmitted.
@@ -339,9 +339,9 @@ impl World {
                 seeds: seeds.clone(),
                 incarnation: 1,
                 anchors: Vec::new(),
-                kept: Vec::new(),
-                delivered: Vec::new(),
-                compacted: vec![],
+                retained: Vec::new(),
+                delivered_marks: Vec::new(),
+                closed_up_to: vec![],
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
             if kind == AdversaryKind::Idle {

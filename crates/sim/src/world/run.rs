@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{
-    Address, Delivery, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed,
+    Address, Delivery, Event, Input, LinkEnd, MessageId, Output, Peer, PeerSetup, Role, Seed,
     SeedSetup, StreamId, Time, WallTime, start_number,
 };
 
@@ -188,9 +188,9 @@ impl World {
                     seeds: Arc::clone(seeds),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
-                    kept: n.disk.batches().cloned().collect(),
-                    delivered: n.disk.marks().collect(),
-                    compacted: n.disk.compacted().collect(),
+                    retained: n.disk.batches().cloned().collect(),
+                    delivered_marks: n.disk.marks().collect(),
+                    closed_up_to: n.disk.closed_up_to().collect(),
                     rng_seed,
                 };
                 let mut peer = Peer::new(setup, now);
@@ -217,7 +217,7 @@ impl World {
         n.core = Some(core);
         if keeps_ledger {
             let (process, marks) = (n.process, n.disk.marks().collect());
-            let compacted = n.disk.compacted().collect();
+            let closed_up_to = n.disk.closed_up_to().collect();
             let consumed = n.consumer.as_ref().map(Consumer::acknowledged);
             let own = n.disk.stream_ends(&n.identity.id());
             self.ledger.resumes.push(Resume {
@@ -225,7 +225,7 @@ impl World {
                 node,
                 process,
                 marks,
-                compacted,
+                closed_up_to,
                 own,
                 consumed,
             });
@@ -504,7 +504,7 @@ impl World {
         }
     }
 
-    pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkDown) {
+    pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkEnd) {
         if self.node_mut(node).open_links.remove(&link) {
             self.feed(node, Step::LinkDown, link.0, Input::LinkDown { link, why });
         }

@@ -5,7 +5,7 @@ use rumormill_proto::limits::{
     MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_HISTORY, QUEUE_LIVENESS, QUEUE_PAYLOAD,
 };
 use rumormill_proto::wire::{self, Frame, Verified};
-use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
+use rumormill_proto::{Class, CloseReason, Input, LinkEnd, LinkId, Time};
 
 use super::line::URGENT_WAIT;
 use super::{SimEvent, World};
@@ -195,7 +195,7 @@ impl World {
         let node = end.node;
         let process = self.node(node).process;
         self.links.finish(link);
-        let why = LinkDown::Lost;
+        let why = LinkEnd::Lost;
         self.queue.push(self.now, SimEvent::LinkEnded { node, process, link, why });
     }
 
@@ -345,7 +345,7 @@ impl World {
     /// The other end has closed the link.
     fn closed_by_remote(&mut self, node: NodeId, link: LinkId, reason: CloseReason) {
         self.links.finish(link);
-        self.link_down(node, link, LinkDown::Closed(reason));
+        self.link_down(node, link, LinkEnd::Closed(reason));
     }
 
     /// Closes the link from this end: the other end gets everything sent before, then the reason.
@@ -361,7 +361,7 @@ impl World {
         self.transmit(link, LinkItem::Closed(reason));
         self.links.finish(link);
         let process = self.node(node).process;
-        let why = LinkDown::Local(reason);
+        let why = LinkEnd::Local(reason);
         self.queue.push(self.now, SimEvent::LinkEnded { node, process, link, why });
     }
 }

@@ -148,7 +148,7 @@ fn frame_with_invalid_signature_closes_the_link() {
         degree: 0,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     };
     let good = SignedRecord::sign(record, w.identity(a));

@@ -40,7 +40,7 @@ impl Machine for ScriptedNode {
                 other => format!("{} on {}", other.name(), link.0),
             },
             Input::Stored { ticket } => format!("stored {}", ticket.0),
-            Input::NotStored { ticket } => format!("not stored {}", ticket.0),
+            Input::StoreFailed { ticket } => format!("store failed {}", ticket.0),
             Input::Congested { link } => format!("congested {}", link.0),
             Input::Consumed { marks } => format!("consumed {}", marks.len()),
             Input::SeedMoved { .. } => return,
@@ -108,5 +108,5 @@ pub(crate) fn close(link: u64) -> Output {
 }
 
 pub(crate) fn store(ticket: u64, incarnation: u64) -> Output {
-    Output::Store { ticket: StoreTicket(ticket), ops: vec![StoreOp::Incarnation(incarnation)] }
+    Output::Store { ticket: StoreTicket(ticket), ops: vec![StoreOp::PutIncarnation(incarnation)] }
 }
