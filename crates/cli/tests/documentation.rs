@@ -1,5 +1,5 @@
-//! The pages of the repository: their links lead somewhere, and the tests and files that they name
-//! exist.
+//! The pages of the repository: targets of links exist, and so do the tests and files that the pages
+//! name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -40,7 +40,7 @@ fn pages() -> BTreeMap<String, String> {
     pages
 }
 
-/// What stands between single backticks in a text, outside of fenced blocks.
+/// The code spans (text between single backticks) outside of fenced blocks.
 fn code_spans(text: &str) -> Vec<String> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2)).map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What some tests need beside Rust: programs, and rights of the machine.
+//! Tools that some tests need beside Rust: programs, and rights on the machine.
 //!
 //! A test that lacks one of its tools is skipped, so that `cargo test --workspace` passes on every
 //! machine. A skip is always visible: libtest has no skipped state for a running test, and hides
