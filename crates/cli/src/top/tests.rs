@@ -160,7 +160,7 @@ fn overview_of_a_peer_shows_its_state() {
     has(
         &text,
         &[
-            "anna  peer aaaaaaaa  joined  4 alive  up 61.0 s",
+            "anna  peer aaaaaaaa  joined  4 alive  up 1 m 1 s",
             "neighbours  2 (target 3)",
             "registered at 2 of 3, 2 needed",
             "seed.example:7002        no link, not registered",
