@@ -21,6 +21,7 @@ pub mod failure;
 pub mod identity;
 pub mod io;
 pub mod limits;
+pub mod link_queue;
 pub mod message;
 pub mod name;
 pub mod record;
