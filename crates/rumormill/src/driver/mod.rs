@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumormill_proto::link_queue::{DropReason, EnqueueOutcome};
 use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
     Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StreamId, Time,
@@ -27,7 +28,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::shared_core::SharedCore;
 use crate::context::{DriverInput, NodeContext};
 use crate::inbox::ServedLane;
-use crate::link::{EnqueueOutcome, LinkQueue};
+use crate::link::SharedLinkQueue;
 use crate::publish::UnconfirmedMessages;
 use crate::store::StoreHandle;
 use crate::trace::trace;
@@ -70,7 +71,7 @@ pub(crate) enum Command<C> {
 #[derive(Debug)]
 struct Link {
     peer: PeerId,
-    queue: Arc<LinkQueue>,
+    queue: Arc<SharedLinkQueue>,
 }
 
 /// The progress of shutting down.
@@ -434,29 +435,20 @@ impl<C: Core> Driver<C> {
                 encoded
             }
         };
-        let pushed = to.queue.push(class, encoded);
-        if own && matches!(pushed, EnqueueOutcome::Queued | EnqueueOutcome::HalfFull) {
+        let outcome = to.queue.enqueue(class, encoded);
+        if own && outcome.is_queued() {
             to.queue.mark_own_payload();
             self.context.own_batches.mark_queued();
         }
-        match pushed {
+        match outcome {
             EnqueueOutcome::Queued => {}
-            EnqueueOutcome::HalfFull => self.ready.push_back(Input::Congested { link }),
-            EnqueueOutcome::DroppedOldest(n) => match class {
-                Class::Liveness => &counters.dropped_liveness,
-                _ => &counters.dropped_announce,
+            EnqueueOutcome::Congested => self.ready.push_back(Input::Congested { link }),
+            EnqueueOutcome::Dropped { items, reason: DropReason::LinkClosed } => {
+                counters.dropped_link_gone.add(items);
             }
-            .add(n),
-            EnqueueOutcome::Skipped => match class {
-                Class::Liveness => &counters.dropped_liveness,
-                Class::Announce => &counters.dropped_announce,
-                Class::History => &counters.dropped_history,
-                Class::Payload | Class::Control | Class::Last => &counters.dropped_payload,
-            }
-            .increment(),
-            EnqueueOutcome::LinkClosed => counters.dropped_link_gone.increment(),
+            EnqueueOutcome::Dropped { items, .. } => counters.dropped(class).add(items),
             EnqueueOutcome::Overflow => {
-                counters.dropped_control.increment();
+                counters.dropped(class).increment();
                 to.queue.close(CloseReason::TooSlow);
                 let event = Event::LinkClosed { peer: to.peer, reason: CloseReason::TooSlow };
                 self.emit(event);
