@@ -1,9 +1,10 @@
 //! Virtual connections: each has two ends, and each end holds the items that wait to be sent.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rumormill_proto::link_queue::{LinkQueue, QueueItem};
 use rumormill_proto::wire::Frame;
 use rumormill_proto::{Class, CloseReason, DialId, LinkId, PeerId, Time};
 
@@ -16,10 +17,9 @@ pub(crate) enum SentFrame {
     Frame(Frame),
 }
 
-impl SentFrame {
-    /// Bytes that it occupies in a queue. A frame that is not encoded counts as its batch and a
-    /// small header, or as a small frame.
-    pub(crate) fn size(&self) -> usize {
+impl QueueItem for SentFrame {
+    /// A frame that is not encoded counts as its batch and a small header, or as a small frame.
+    fn size(&self) -> usize {
         match self {
             SentFrame::Bytes(b) => b.len(),
             SentFrame::Frame(Frame::Gossip(g)) => g.batch.wire().len() + 16,
@@ -52,14 +52,6 @@ impl LinkItem {
     pub(crate) const fn is_urgent(&self) -> bool {
         matches!(self, LinkItem::Hello | LinkItem::Frame(_, Class::Liveness))
     }
-
-    /// Its priority class.
-    pub(crate) const fn class(&self) -> Class {
-        match self {
-            LinkItem::Frame(_, class) => *class,
-            _ => Class::Control,
-        }
-    }
 }
 
 /// State of one end of a connection.
@@ -91,12 +83,8 @@ pub(crate) struct LinkEnd {
 /// State of an end that only disturbed links need; it is allocated on first use to save memory.
 #[derive(Debug, Default)]
 pub(crate) struct EndBuffers {
-    /// Items that the path or the receiver does not accept now.
-    pub(crate) held: VecDeque<LinkItem>,
-    /// Bytes held, by class.
-    pub(crate) held_bytes: BTreeMap<Class, usize>,
-    /// Whether the core has got `Congested` for this link.
-    pub(crate) congested: bool,
+    /// Frames that the path or the receiver does not accept now.
+    pub(crate) held: LinkQueue<SentFrame>,
     /// Since when sent data has been unacknowledged.
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
@@ -118,18 +106,13 @@ impl LinkEnd {
         }
     }
 
-    /// Ends this end. Held items are lost.
+    /// Ends this end. Held frames are lost.
     fn end(&mut self) {
         self.state = EndState::Down;
-        self.take_held();
+        if let Some(w) = &mut self.buffers {
+            w.held.end();
+        }
         self.clear_unacked();
-    }
-
-    pub(crate) fn take_held(&mut self) -> VecDeque<LinkItem> {
-        let Some(w) = &mut self.buffers else { return VecDeque::new() };
-        w.held_bytes.clear();
-        w.congested = false;
-        core::mem::take(&mut w.held)
     }
 
     /// The buffers of this end, allocated if needed.
@@ -137,8 +120,8 @@ impl LinkEnd {
         self.buffers.get_or_insert_default()
     }
 
-    /// Whether items are held.
-    pub(crate) fn has_held_items(&self) -> bool {
+    /// Whether frames are held.
+    pub(crate) fn has_held_frames(&self) -> bool {
         self.buffers.as_ref().is_some_and(|w| !w.held.is_empty())
     }
 

@@ -15,7 +15,7 @@
 //! | a partition, a host without power | sent data waits; it arrives at the next retransmission after the fault ends, or the sender gets `LinkDown(Lost)` after the user timeout |
 //! | a one-way partition | data passes in one direction only; acknowledgements do not, so both ends run into the user timeout if they send |
 //! | the other end has forgotten the connection | `LinkDown(Lost)` one round trip after the next frame sent |
-//! | the other process is frozen | its kernel buffers up to 256 KiB, the rest waits at the sender, within the limits `limits::QUEUE_*` |
+//! | the other process is frozen | its kernel buffers up to 256 KiB, the rest waits at the sender, in the queue of the link (`rumormill_proto::link_queue`) |
 //! | a full queue (`set_queue_drops`) | announcements and payloads are dropped at random; no node is notified |
 //! | `Output::Close` | the other end gets everything sent before, then `LinkDown(Closed)`; this end gets `LinkDown(Local)` |
 //!
