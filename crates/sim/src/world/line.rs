@@ -163,6 +163,8 @@ impl World {
         }
         end.buffers().awaits_line = None;
         if self.is_apart(here, there) {
+            // What the line transmits now is lost; its retransmission continues the link.
+            self.mark_unacked(link);
             return;
         }
         self.send_held(link);

@@ -191,7 +191,7 @@ impl World {
         self.wait_for_line(link, if has_sent { TURN } else { Duration::ZERO });
     }
 
-    fn mark_unacked(&mut self, link: LinkId) {
+    pub(super) fn mark_unacked(&mut self, link: LinkId) {
         let now = self.now;
         let Some(end) = self.links.end_mut(link) else { return };
         if end.unacked_since().is_none() {

@@ -79,3 +79,21 @@ fn control_frames_that_a_held_link_cannot_queue_close_it() {
     assert_eq!(lines(&a_log)[1..], ["200 down 0 Local(TooSlow)"]);
     assert_eq!(w.ledger().queue_drops, 1, "the frame that did not fit is counted");
 }
+
+#[test]
+fn frames_that_wait_for_a_line_are_sent_after_a_partition() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let mut script = vec![(AT_START, dial(0, &w, b))];
+    script.extend((0..100).map(|nonce| (200 * MS, ping_of(Class::Control, nonce))));
+    let (a, _) = scripted_node(&mut w, script);
+    w.run_for(100 * MS);
+    w.set_bandwidth(a, Some(16_000));
+    w.run_for(110 * MS);
+    w.partition(&[a], &[b]);
+    w.run_for(500 * MS);
+    assert!(nonces(&b_log).len() < 100, "some frames wait for the line");
+    w.heal();
+    w.run_for(5000 * MS);
+    assert_eq!(nonces(&b_log), (0..100).collect::<Vec<u64>>());
+}
