@@ -42,6 +42,7 @@ mod quota;
 mod random;
 mod seed;
 mod small;
+mod state_machine;
 mod sync;
 
 pub use batch::{Batch, Messages, PreviousStream};
@@ -57,4 +58,5 @@ pub use name::{Name, NameError};
 pub use peer::{Peer, PeerSetup, PublishError, start_number};
 pub use record::{Address, Presence, Record, SignedRecord};
 pub use seed::{Seed, SeedSetup};
+pub use state_machine::StateMachine;
 pub use time::{Time, WallTime};

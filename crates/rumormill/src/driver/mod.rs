@@ -5,7 +5,6 @@
 
 mod channels;
 mod clock;
-mod core;
 mod shared_core;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +14,8 @@ use std::time::Duration;
 use rumormill_proto::link_queue::{DropReason, EnqueueOutcome};
 use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
-    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StreamId, Time,
+    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StateMachine,
+    StreamId, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -24,7 +24,6 @@ pub(crate) use self::channels::{AppChannels, ChannelsGuard};
 pub use self::channels::{DuplicateIdentity, TimestampedEvent};
 use self::clock::WallClockMonitor;
 pub(crate) use self::clock::{Clock, wall_clock};
-pub(crate) use self::core::Core;
 pub(crate) use self::shared_core::SharedCore;
 use crate::context::{DriverInput, NodeContext};
 use crate::inbox::ServedLane;
@@ -85,7 +84,7 @@ enum ShutdownPhase {
 }
 
 /// The driver of one node.
-pub(crate) struct Driver<C: Core> {
+pub(crate) struct Driver<C: StateMachine + Send + 'static> {
     shared_core: Arc<SharedCore<C>>,
     context: Arc<NodeContext>,
     channels: AppChannels,
@@ -111,7 +110,7 @@ pub(crate) struct Driver<C: Core> {
 }
 
 /// The parts of a driver.
-pub(crate) struct DriverSetup<C: Core> {
+pub(crate) struct DriverSetup<C: StateMachine + Send + 'static> {
     pub(crate) shared_core: Arc<SharedCore<C>>,
     pub(crate) context: Arc<NodeContext>,
     pub(crate) channels: AppChannels,
@@ -121,7 +120,7 @@ pub(crate) struct DriverSetup<C: Core> {
 
 /// Starts the driver of a node in its own task. The core was created at [`Time::ZERO`], which is
 /// now.
-pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
+pub(crate) fn spawn<C: StateMachine + Send + 'static>(setup: DriverSetup<C>) {
     let DriverSetup { shared_core, context, channels, commands, store } = setup;
     let driver = Driver {
         shared_core,
@@ -145,7 +144,7 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
     });
 }
 
-impl<C: Core> Drop for Driver<C> {
+impl<C: StateMachine + Send + 'static> Drop for Driver<C> {
     /// However the driver ends (a leave, a kill, a panic in the core), all tasks of the node end
     /// with it, and no caller keeps waiting for an answer.
     fn drop(&mut self) {
@@ -155,7 +154,7 @@ impl<C: Core> Drop for Driver<C> {
     }
 }
 
-impl<C: Core> Driver<C> {
+impl<C: StateMachine + Send + 'static> Driver<C> {
     async fn run(mut self) {
         self.report_wall_clock();
         self.step(|_, _| ());

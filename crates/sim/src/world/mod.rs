@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use rumormill_proto::{
     Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
-    Role, SeedAddress, StoreOp, StoreTicket, Time,
+    Role, SeedAddress, StateMachine, StoreOp, StoreTicket, Time,
 };
 
 use crate::adversary::AdversaryPeer;
@@ -55,7 +55,7 @@ use crate::figures::Figures;
 use crate::idle::IdleRegistrant;
 use crate::ledger::{Arrival, Ledger};
 use crate::link::{LinkItem, Links};
-use crate::machine::{Machine, MachineFactory};
+use crate::machine::MachineFactory;
 use crate::network::{Latency, Network};
 use crate::node::{Node, NodeId, NodeKind, NodeStatus};
 use crate::queue::Queue;
@@ -312,7 +312,7 @@ impl World {
     pub fn add_machine(
         &mut self,
         role: Role,
-        factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn Machine> + 'static,
+        factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn StateMachine> + 'static,
     ) -> NodeId {
         let factory: MachineFactory = Box::new(factory);
         let at = node_address(self.nodes.len());
