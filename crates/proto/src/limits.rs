@@ -150,17 +150,22 @@ pub const MAX_REPORTS: usize = 32;
 /// Updates that wait for the next push; beyond it the bucket comparison transfers them.
 pub const MAX_PENDING_UPDATES: usize = 16_384;
 
-/// Bytes a link may hold in its queue of probes and their answers; more drops the oldest.
+/// Bytes in a link's queue of probes and their answers ([`link_queue`](crate::link_queue) has the
+/// rule of these queues): hundreds of probes, far more than a link sends before the remote is
+/// suspected. More drops the oldest.
 pub const QUEUE_LIVENESS: usize = 64 * 1024;
-/// Bytes a link may hold in its control queue; more closes the link.
+/// Bytes in a link's control queue: the largest list of a seed, with space for the changes that
+/// follow it. More closes the link.
 pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
-/// Bytes a link may hold in its announcement queue; more drops the oldest.
+/// Bytes in a link's announcement queue: thousands of short hints, and newer ones supersede older
+/// ones. More drops the oldest.
 pub const QUEUE_ANNOUNCE: usize = 256 * 1024;
-/// Bytes a link may hold in its payload queue; a frame that does not fit is skipped and pulled
+/// Bytes in a link's payload queue: half of the default retention, so that a neighbour that fell
+/// behind this far can still pull what did not fit. A frame that does not fit is skipped and pulled
 /// later.
 pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
-/// Bytes a link may hold in its history queue: one answer, and the next one, which is requested
-/// when the first ends. A frame that does not fit is skipped and requested again.
+/// Bytes in a link's history queue: one answer, and the next one, which is requested when the first
+/// ends, each with its overhead. A frame that does not fit is skipped and requested again.
 pub const QUEUE_HISTORY: usize = 4 * MAX_PULL_BYTES;
 /// Signatures remembered as already checked, per node.
 pub const VERIFIED_CACHE: usize = 8_192;

@@ -14,7 +14,7 @@ use crate::counters::TransportCounters;
 use crate::error::StartError;
 use crate::gate::Gate;
 use crate::inbox::Inbox;
-use crate::link::LinkQueue;
+use crate::link::SharedLinkQueue;
 use crate::network_key::NetworkKey;
 use crate::partition::Partition;
 use crate::trace::NodeLabel;
@@ -25,7 +25,7 @@ use crate::tuning::Tuning;
 #[derive(Debug)]
 pub(crate) enum DriverInput {
     /// A link is ready; the driver writes to it through its queue.
-    LinkUp { link: LinkId, info: Box<LinkInfo>, queue: Arc<LinkQueue> },
+    LinkUp { link: LinkId, info: Box<LinkInfo>, queue: Arc<SharedLinkQueue> },
     /// A verified frame.
     Frame { link: LinkId, frame: Verified<Frame> },
     /// A link has ended; the last input of that link.

@@ -20,7 +20,7 @@ use rumormill_proto::{CloseReason, Event, LinkEnd, LinkId, LinkInfo};
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-pub(crate) use queue::{EnqueueOutcome, LinkQueue};
+pub(crate) use queue::SharedLinkQueue;
 
 use self::duplex::Duplex;
 use self::reader::{Reader, ReaderEnd};
@@ -55,7 +55,7 @@ impl LinkResult {
 pub(crate) async fn run(context: &Arc<NodeContext>, stream: TlsStream<Socket>, info: LinkInfo) {
     let link = context.next_link();
     let peer = info.remote;
-    let queue = Arc::new(LinkQueue::new(&context.tuning));
+    let queue = Arc::new(SharedLinkQueue::new(&context.tuning));
     context.counters.links_opened.increment();
     context
         .send_input(DriverInput::LinkUp { link, info: Box::new(info), queue: queue.clone() })
@@ -91,7 +91,7 @@ async fn run_halves(
     context: &Arc<NodeContext>,
     link: LinkId,
     stream: TlsStream<Socket>,
-    queue: &Arc<LinkQueue>,
+    queue: &Arc<SharedLinkQueue>,
 ) -> LinkResult {
     let stream = Duplex::new(stream);
     let reader = Reader { context, link, queue, stream: &stream };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::duplex::Duplex;
 use super::frames::FrameAssembler;
-use super::queue::LinkQueue;
+use super::queue::SharedLinkQueue;
 use crate::context::{DriverInput, NodeContext};
 use crate::counters::TransportCounters;
 
@@ -32,7 +32,7 @@ pub(crate) enum ReaderEnd {
 pub(crate) struct Reader<'a> {
     pub(crate) context: &'a Arc<NodeContext>,
     pub(crate) link: LinkId,
-    pub(crate) queue: &'a LinkQueue,
+    pub(crate) queue: &'a SharedLinkQueue,
     pub(crate) stream: &'a Duplex,
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rumormill_proto::link_queue::QueueLimits;
 use rumormill_proto::record::Address;
 use rumormill_proto::wire::{self, Frame, Neighbourhood, Ping};
 use rumormill_proto::{Class, CloseReason, Event, LinkEnd, LinkId, Output};
@@ -44,7 +45,8 @@ async fn ends_too_slow(b: &mut EchoNode, link: LinkId) {
 
 #[tokio::test]
 async fn control_queue_overflow_closes_only_its_own_link() {
-    let mut b = start(2, Tuning { queue_control: 1 << 20, ..tuning() });
+    let queue = QueueLimits { control: 1 << 20, ..QueueLimits::STANDARD };
+    let mut b = start(2, Tuning { queue, ..tuning() });
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let _other = raw_link(b.address(), &identity(6)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
@@ -57,8 +59,8 @@ async fn control_queue_overflow_closes_only_its_own_link() {
 
 #[tokio::test]
 async fn remote_that_reads_nothing_until_the_stall_timeout_loses_its_link() {
-    let tuning =
-        Tuning { queue_control: 1 << 30, read_stall: Duration::from_millis(300), ..tuning() };
+    let queue = QueueLimits { control: 1 << 30, ..QueueLimits::STANDARD };
+    let tuning = Tuning { queue, read_stall: Duration::from_millis(300), ..tuning() };
     let mut b = start(2, tuning);
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;

@@ -253,14 +253,15 @@ impl World {
         self.trace.step(now, node, step, number);
         self.watch_input(node, &input);
         if let Some(core) = &mut self.node_mut(node).core {
-            core.handle(now, input);
+            core.machine_mut().handle(now, input);
         }
         self.drain(node);
     }
 
     /// Carries out all outputs of a core, then schedules its next wake-up.
     pub(super) fn drain(&mut self, node: NodeId) {
-        while let Some(output) = self.node_mut(node).core.as_mut().and_then(NodeCore::poll_output) {
+        let poll = |core: &mut NodeCore| core.machine_mut().poll_output();
+        while let Some(output) = self.node_mut(node).core.as_mut().and_then(poll) {
             self.carry_out(node, output);
             if self.node(node).leaving {
                 // As in the library's driver, no output after this event is carried out.
@@ -275,7 +276,9 @@ impl World {
     pub(super) fn schedule_wake(&mut self, node: NodeId) {
         let now = self.now;
         let n = self.node_mut(node);
-        let Some(deadline) = n.core.as_ref().and_then(NodeCore::poll_timeout) else { return };
+        let Some(deadline) = n.core.as_ref().and_then(|c| c.machine().poll_timeout()) else {
+            return;
+        };
         if deadline == Time::MAX {
             return;
         }
@@ -307,7 +310,7 @@ impl World {
     }
 
     pub(super) fn timeout_if_due(&mut self, node: NodeId) {
-        let deadline = self.node(node).core.as_ref().and_then(NodeCore::poll_timeout);
+        let deadline = self.node(node).core.as_ref().and_then(|c| c.machine().poll_timeout());
         let now = self.now;
         if deadline.is_some_and(|d| d <= now) {
             let n = self.node_mut(node);

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use rumormill_proto::wire::{Frame, Ping};
 use rumormill_proto::{
     Address, Class, CloseReason, Config, DialId, DialTarget, Input, LinkId, Output, PeerId, Role,
-    StoreOp, StoreTicket, Time,
+    StateMachine, StoreOp, StoreTicket, Time,
 };
-use rumormill_sim::{Machine, NodeId, World, WorldConfig};
+use rumormill_sim::{NodeId, World, WorldConfig};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const AT_START: Duration = Duration::ZERO;
@@ -19,12 +19,17 @@ pub(crate) const AT_START: Duration = Duration::ZERO;
 pub(crate) type Log = Rc<RefCell<Vec<(u64, String)>>>;
 
 struct ScriptedNode {
+    id: PeerId,
     script: VecDeque<(Duration, Output)>,
     due: VecDeque<Output>,
     log: Log,
 }
 
-impl Machine for ScriptedNode {
+impl StateMachine for ScriptedNode {
+    fn id(&self) -> PeerId {
+        self.id
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         let line = match input {
             Input::LinkUp { link, info } => format!(
@@ -75,9 +80,14 @@ pub(crate) fn scripted_node(world: &mut World, script: Vec<(Duration, Output)>) 
     let log = Log::default();
     let mut script = Some(script);
     let shared = log.clone();
-    let node = world.add_machine(Role::Peer, move |_, _, _| {
+    let node = world.add_machine(Role::Peer, move |identity, _, _| {
         let script = script.take().unwrap_or_default().into();
-        Box::new(ScriptedNode { script, due: VecDeque::new(), log: shared.clone() })
+        Box::new(ScriptedNode {
+            id: identity.id(),
+            script,
+            due: VecDeque::new(),
+            log: shared.clone(),
+        })
     });
     (node, log)
 }

@@ -53,7 +53,7 @@ pub(super) fn read(event: &Value) -> Option<ObserverEvent> {
 
 #[cfg(test)]
 mod tests {
-    use rumormill::proto::{Event, LinkDown, Name};
+    use rumormill::proto::{Event, LinkEnd, Name};
 
     use super::*;
 
@@ -68,7 +68,7 @@ mod tests {
         let all = [
             Event::Joined { registrations: 2, quorum: 2 },
             Event::NeighbourUp { id, name: name.clone(), degree: 4, target: 4 },
-            Event::NeighbourDown { id, name: name.clone(), why: LinkDown::Lost, degree: 3 },
+            Event::NeighbourDown { id, name: name.clone(), why: LinkEnd::Lost, degree: 3 },
             Event::Reported { id, name: name.clone(), incarnation },
             Event::PeerRemoved { id, name: Some(name.clone()), incarnation, witnesses, seeds },
             Event::MemberDead {

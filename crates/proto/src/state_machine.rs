@@ -1,20 +1,38 @@
-//! The interface of a state machine to the driver.
+//! What a driver needs of a state machine, so that one driver runs peers, seeds and the machines of
+//! tests.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use rumormill_proto::{Delivery, Input, Output, Peer, Seed, Time};
+use crate::identity::PeerId;
+use crate::io::{Input, Output};
+use crate::message::Delivery;
+use crate::peer::Peer;
+use crate::seed::Seed;
+use crate::time::Time;
 
-/// A state machine that the driver feeds with inputs and drains of outputs.
-pub(crate) trait Core: Send + 'static {
-    /// Processes an input.
+/// A state machine that a driver feeds with inputs and drains of outputs: [`Peer`], [`Seed`], or a
+/// machine of a test.
+///
+/// The required methods are those of every machine. The others have the meaning of the methods of
+/// [`Peer`] with the same names; a machine that publishes and delivers nothing leaves them as they
+/// are.
+pub trait StateMachine {
+    /// The id of the node that it runs in.
+    fn id(&self) -> PeerId;
+    /// Handles an input. `now` must not be earlier than in any earlier call.
     fn handle(&mut self, now: Time, input: Input);
-    /// The next output, if any.
+    /// The next output, if any. To be drained after every call that changes something.
     fn poll_output(&mut self) -> Option<Output>;
-    /// The latest time of the next call of `handle` with `Input::Timeout`.
+    /// The latest time of the next call of `handle` with [`Input::Timeout`]; `None` if nothing is
+    /// due. Valid until the next call that changes something.
     fn poll_timeout(&self) -> Option<Time>;
-    /// Begins to leave, and finishes within a time. Returns `true` if `Event::Left` reports the
-    /// end.
-    fn leave(&mut self, now: Time, within: Duration) -> bool;
+
+    /// Begins to leave, and finishes within a time. Returns whether
+    /// [`Event::Left`](crate::Event::Left) reports the end; if not, the driver closes the links
+    /// after the outputs of this call.
+    fn leave(&mut self, _now: Time, _within: Duration) -> bool {
+        false
+    }
     /// The deliveries of an earlier process; returns them once.
     fn take_restored(&mut self) -> Vec<Delivery> {
         Vec::new()
@@ -29,7 +47,11 @@ pub(crate) trait Core: Send + 'static {
     }
 }
 
-impl Core for Peer {
+impl StateMachine for Peer {
+    fn id(&self) -> PeerId {
+        Peer::id(self)
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         Peer::handle(self, now, input);
     }
@@ -64,7 +86,11 @@ impl Core for Peer {
     }
 }
 
-impl Core for Seed {
+impl StateMachine for Seed {
+    fn id(&self) -> PeerId {
+        Seed::id(self)
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         Seed::handle(self, now, input);
     }
