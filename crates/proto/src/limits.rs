@@ -23,8 +23,8 @@ pub const MAX_BATCH_MESSAGES: usize = 4096;
 /// Most batches under one signature: as many as the largest window of a publisher holds. A power of
 /// two.
 pub const MAX_GROUP: usize = 64;
-/// How long published messages are held back at most while earlier batches of the same peer wait to
-/// be written.
+/// How long published messages wait at most while earlier batches of the same peer wait to be
+/// written.
 pub const MAX_BATCH_DELAY: Duration = Duration::from_millis(20);
 /// Longest topic, in bytes of UTF-8.
 pub const MAX_TOPIC: usize = 128;

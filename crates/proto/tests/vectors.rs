@@ -263,8 +263,8 @@ fn overlay_frames(page: &mut Page) {
         neighbours: vec![three.id()],
         adjacency: adjacency(&one, two.id(), 3),
     };
-    page.frame("peer 1 asks peer 2 for a place", request(PeerRequestKind::FreeSlot));
-    page.frame("for the place of peer 3", request(PeerRequestKind::Replacement(three.id())));
+    page.frame("peer 1 asks peer 2 for a free slot", request(PeerRequestKind::FreeSlot));
+    page.frame("for the slot of peer 3", request(PeerRequestKind::Replacement(three.id())));
     page.frame(
         "for an exchange, giving peer 3",
         request(PeerRequestKind::EdgeSwap { give: three.id() }),
@@ -288,7 +288,7 @@ fn overlay_frames(page: &mut Page) {
     );
     page.frame("peer 3 may", Permit { peer: three.id() });
     page.frame(
-        "link with peer 3 in the place of peer 2",
+        "link with peer 3 in the slot of peer 2",
         Redirect { to: signed_record(&three, 1, 0), in_place_of: two.id() },
     );
     page.frame(

@@ -461,7 +461,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("question", "questions_refused"),
                 ("registration", "registrations_refused"),
                 ("report", "reports_refused"),
-                ("redirect", "rewires_refused"),
+                ("redirect", "redirects_refused"),
                 ("testimony", "testimonies_refused"),
                 ("throttled", "requests_throttled"),
                 ("throttled_by_remote", "pulls_put_off"),

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn held_back_messages_are_signed_together_and_not_too_late() {
+    fn deferred_messages_are_signed_together_within_the_delay_limit() {
         let me = Identity::from_secret(&[1; 32]);
         let at = |ms: u64| Time::from_micros(ms * 1000);
         let mut outbox = Outbox::new(&me, 1);

@@ -39,10 +39,10 @@ impl Peer {
     }
 
     /// Sets whether the caller still writes earlier batches of this peer. While it does, newly
-    /// published messages are held back and packed into the next batches (for at most
-    /// [`MAX_BATCH_DELAY`](crate::limits::MAX_BATCH_DELAY)): the larger the load, the fewer and larger
-    /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and a message at rest is
-    /// sent at once. If the caller never calls this, each message is sent at once.
+    /// published messages wait and are packed into the next batches (for at most
+    /// [`MAX_BATCH_DELAY`](crate::limits::MAX_BATCH_DELAY)): the larger the load, the fewer and
+    /// larger the batches, as with Nagle's algorithm (RFC 896) on a connection, and a message at
+    /// rest is sent at once. If the caller never calls this, each message is sent at once.
     pub fn set_writer_busy(&mut self, busy: bool) {
         self.with_broadcast(|b, _| b.set_writer_busy(busy));
     }

@@ -8,13 +8,12 @@
 //!   registries remember. So a peer continues after an ordinary restart, also after `kill -9` while
 //!   the old links linger.
 //! - A record of another process that names *this* process as the other one proves that both run:
-//!   it
-//!   was signed after this process had started. Of the two, the one that started later ends.
+//!   it was signed after this process had started. Of the two, the one that started later ends.
 //!
 //! A process whose registry entry was taken over by another one claims it back with the next
-//! incarnation, and names the other one. If the other has ended, no answer comes. If it
-//! runs, it reads its own number: the later one announces that once (its last record names the
-//! earlier one) and ends; the earlier one claims the registry entry once, and continues.
+//! incarnation, and names the other one. If the other has ended, no answer comes. If it runs, it
+//! reads its own number: the later one announces that once (its last record names the earlier one)
+//! and ends; the earlier one claims the registry entry once, and continues.
 
 use core::time::Duration;
 

@@ -609,7 +609,7 @@ impl Peer {
         // are dialled.
         let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
         if dead || self.overlay.requests.len() >= MAX_REWIRE_REQUESTS {
-            return self.fx.count("rewires_refused");
+            return self.fx.count("redirects_refused");
         }
         let addresses = f.to.addresses.clone();
         self.request(f.to.id, addresses, PeerRequestKind::Replacement(f.in_place_of), Some(remote));

@@ -65,7 +65,7 @@ fn adjacency_of_another_incarnation_makes_no_neighbour() {
 
 /// A neighbour tells the peer to link with very many others, at addresses that it has chosen.
 #[test]
-fn rewire_requests_cause_a_bounded_number_of_dials() {
+fn redirects_cause_a_bounded_number_of_dials() {
     let (mut rig, link) = with_neighbours(1);
     let before = rig.dials.len();
     let known = rig.as_peer().members(rig.now).len();

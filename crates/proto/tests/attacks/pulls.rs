@@ -258,7 +258,7 @@ fn empty_answers_cause_no_pull_loop() {
 /// A false `oldest_retained` in one neighbour's Summary must not hide the messages that another one
 /// sends.
 #[test]
-fn false_floor_hides_no_messages() {
+fn false_oldest_retained_hides_no_messages() {
     for oldest_retained in [1, 1 << 40, u64::MAX - 1] {
         let (mut rig, link) = with_neighbours(2);
         let honest = link_of(&rig, 2);
@@ -276,7 +276,7 @@ fn false_floor_hides_no_messages() {
 
 /// The same where a later message arrives before the first one.
 #[test]
-fn false_floor_hides_no_late_messages() {
+fn false_oldest_retained_hides_no_late_messages() {
     let (mut rig, link) = with_neighbours(2);
     let honest = link_of(&rig, 2);
     let publisher = identity(5);
