@@ -9,7 +9,7 @@ use crate::context::{Context, View};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
-use crate::links::{DialPurpose, LinkPurpose};
+use crate::links::{DialPurpose, Link, LinkPurpose};
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
@@ -333,6 +333,33 @@ impl FailureDetector {
                 s.probe.requesters.insert(*link);
             }),
             None => answer_indirect_probes(cx, requesters, id, Verdict::Unknown),
+        }
+    }
+
+    /// Moves indirect probes through a peer that becomes a neighbour to its new link.
+    pub(crate) fn move_indirect_probes(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        helper: PeerId,
+    ) {
+        let asks =
+            |l: &Link| l.remote == helper && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
+        let asking: Vec<(LinkId, LinkPurpose)> = cx
+            .links
+            .open
+            .iter()
+            .filter(|(at, l)| **at != link && asks(l))
+            .map(|(at, l)| (*at, l.purpose.clone()))
+            .collect();
+        for (at, purpose) in asking {
+            cx.links.close(cx.fx, at, CloseReason::Done);
+            if let LinkPurpose::IndirectProbe(subject) = purpose
+                && let Some(s) = self.suspects.get(&subject)
+            {
+                let (subject, incarnation) = (*subject, s.record.incarnation);
+                cx.fx.send(link, ProbeRequest { subject, incarnation });
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use core::time::Duration;
 use super::Peer;
 use crate::event::{CloseReason, Event};
 use crate::io::{LinkId, StoreOp};
+use crate::overlay::Overlay;
 use crate::record::SignedRecord;
 use crate::snapshot::PeerState;
 use crate::wire::Register;
@@ -91,7 +92,7 @@ impl Peer {
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(now);
         // Other peers may have ended their edges for the record of the other process.
-        self.schedule_swaps();
+        self.with_overlay(Overlay::schedule_swaps);
     }
 
     /// Ends without Leave, which would be one of the other process as well: its links and its

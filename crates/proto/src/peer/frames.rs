@@ -54,9 +54,11 @@ impl Peer {
                     self.fx.count("permits_refused");
                 }
             }
-            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => self.on_redirect(remote, &f),
+            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => {
+                self.with_overlay(|o, cx| o.on_redirect(cx, remote, &f))
+            }
             Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
-                self.on_neighbourhood(remote, *f);
+                self.overlay.on_neighbourhood(remote, *f);
             }
             Frame::GetData(_) | Frame::Data(_) if role == Role::Peer => {
                 self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));

@@ -109,22 +109,6 @@ impl Peer {
         self.end_call();
     }
 
-    /// Whether this peer is about to leave, or has left: nothing is published any more.
-    pub(super) const fn is_departing(&self) -> bool {
-        self.membership.own.is_departing()
-    }
-
-    /// Whether this peer is about to leave and still a member.
-    pub(super) fn is_draining(&self) -> bool {
-        self.membership.own.is_draining()
-    }
-
-    /// Whether this peer accepts no new neighbours: while draining it needs at most one, to hand
-    /// over to.
-    pub(super) fn takes_no_neighbours(&self) -> bool {
-        self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
-    }
-
     /// Continues with the next stage when the present one is finished, or its time is over.
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();

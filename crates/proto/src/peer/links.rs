@@ -52,7 +52,9 @@ impl Peer {
         self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
-            Some(DialPurpose::Request(peer)) => self.on_request_link(peer, id),
+            Some(DialPurpose::Request(peer)) => {
+                self.with_overlay(|o, cx| o.on_request_link(cx, peer, id))
+            }
             Some(DialPurpose::IndirectProbe { helper, subject }) => {
                 self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
                 let suspect = self.failure.suspect(&subject);
@@ -137,7 +139,9 @@ impl Peer {
                 }
                 self.on_seed_lost(index, why.to_string());
             }
-            DialPurpose::Request(peer) => self.request_dial_failed(peer, dial, why),
+            DialPurpose::Request(peer) => {
+                self.with_overlay(|o, cx| o.request_dial_failed(cx, peer, dial, why));
+            }
             DialPurpose::Probe(peer) => self.failure.probe_dial_ended(&peer),
             DialPurpose::IndirectProbe { .. } => {}
         }

@@ -10,6 +10,7 @@ use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{FULL_LIST_LIMIT, IDLE_MEMBERS, MAX_SEARCH_MEMBERS, MIN_SEARCH_MEMBERS};
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::membership::{MergeOutcome, QuorumChange};
+use crate::overlay::Overlay;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -363,13 +364,8 @@ impl Peer {
             QuorumChange::Unchanged => {}
             QuorumChange::Reached => {
                 self.set_state(PeerState::Joined);
-                self.overlay.next_swap = now + self.swap_period();
-                if self.overlay.prefers_short_links() {
-                    // The first neighbours were those with free slots, not the nearest ones.
-                    self.schedule_swaps();
-                }
                 self.fx.event(Event::Joined { registrations, quorum });
-                self.overlay.fill.look_soon(now);
+                self.with_overlay(Overlay::start_swapping);
             }
             QuorumChange::Lost => {
                 self.set_state(PeerState::Degraded);
@@ -378,7 +374,7 @@ impl Peer {
             QuorumChange::Regained => {
                 self.set_state(PeerState::Joined);
                 self.fx.event(Event::Restored { registrations });
-                self.schedule_swaps();
+                self.with_overlay(Overlay::schedule_swaps);
             }
         }
     }
@@ -634,22 +630,5 @@ impl Peer {
             self.send_record_to_seeds();
             self.membership.registrations.redial_parked_by(now);
         }
-    }
-
-    /// The wait between two edge swaps of this peer, so that there is one in the whole network
-    /// every `swap_interval`.
-    pub(super) fn swap_period(&mut self) -> Duration {
-        let n = self.membership.registrations.network_size().max(2);
-        self.rng.overlay.scaled(self.config.swap_interval().saturating_mul(n), 0.5, 1.5)
-    }
-
-    /// Schedules a few edge swaps soon, because the network may have been partitioned.
-    pub(super) fn schedule_swaps(&mut self) {
-        const ROUNDS: u32 = 3;
-        self.overlay.soon_swaps = ROUNDS;
-        let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
-        self.overlay.next_swap = self.overlay.next_swap.min(soon);
-        let now = self.fx.now();
-        self.overlay.fill.look_soon(now);
     }
 }
