@@ -195,7 +195,7 @@ impl Overlay {
         reason: RefuseReason,
         transfer: Option<SignedRecord>,
     ) {
-        cx.fx.count("requests_refused");
+        cx.fx.counters.requests_refused += 1;
         cx.fx.event(Event::RequestRefused { peer: remote, by_this_node: true, reason });
         let record = self.current_record(cx);
         cx.fx.send(link, PeerReply::Reject(Reject { reason, record, transfer }));

@@ -28,7 +28,7 @@ impl Overlay {
         );
         if own_need && self.deficit() == 0 {
             // Other requests were accepted before this one.
-            cx.fx.count("places_declined");
+            cx.fx.counters.slots_declined += 1;
             return cx.links.close(cx.fx, link, CloseReason::Full);
         }
         self.attach(cx, link, remote, a.record, a.adjacency);
@@ -80,7 +80,7 @@ impl Overlay {
             }
             (PeerRequestKind::SurplusPairing { give }, _, Some(v)) => {
                 if let Some(n) = self.neighbours.get(&give) {
-                    cx.fx.count("edges_paired");
+                    cx.fx.counters.edges_paired += 1;
                     cx.fx.send(n.link, Redirect { to: v.clone(), in_place_of: remote });
                     self.promise(&give, now);
                 }

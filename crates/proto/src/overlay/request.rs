@@ -71,7 +71,7 @@ impl Overlay {
             return;
         }
         if addresses.is_empty() {
-            cx.fx.count("requests_without_address");
+            cx.fx.counters.requests_without_address += 1;
             if let Some(m) = cx.membership.members.get_mut(&id) {
                 m.avoid_until = cx.now + AVOID_UNREACHABLE * 16;
             }
@@ -127,7 +127,7 @@ impl Overlay {
         // are dialled.
         let dead = cx.membership.members.is_dead(&f.to.id, f.to.incarnation);
         if dead || self.requests.len() >= MAX_REDIRECTED_REQUESTS {
-            return cx.fx.count("redirects_refused");
+            return cx.fx.counters.redirects_refused += 1;
         }
         let addresses = f.to.addresses.clone();
         self.request(

@@ -113,7 +113,7 @@ impl Overlay {
         let (a, b) = match self.choose_surplus(&me, cx.edges, now, cx.rng) {
             Some(TrimAction::Pair(a, b)) => (a, b),
             Some(TrimAction::Drop(id) | TrimAction::DropShared(id)) => {
-                cx.fx.count("edges_given_up");
+                cx.fx.counters.edges_given_up += 1;
                 return self.drop_replaced(cx, id);
             }
             Some(TrimAction::FindPartner) => return self.find_surplus_partner(cx),

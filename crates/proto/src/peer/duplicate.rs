@@ -58,7 +58,7 @@ impl Peer {
             return;
         }
         self.membership.own.reported_process = Some(record.process);
-        self.fx.count("duplicate_identities");
+        self.fx.counters.duplicate_identities += 1;
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
         // After the last record, because a driver ends with this event.
@@ -88,7 +88,7 @@ impl Peer {
                 (r.incarnation, r.sequence) = (incarnation, 0);
             }
         });
-        self.fx.count("identity_claims");
+        self.fx.counters.identity_claims += 1;
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(now);
         // Other peers may have ended their edges for the record of the other process.

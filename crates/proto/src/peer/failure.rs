@@ -154,7 +154,7 @@ impl Peer {
     /// Handles the appointment of this peer as a witness.
     pub(super) fn on_appoint(&mut self, f: &Appoint) {
         if !self.with_failure(|d, cx| d.accepts_appointment(cx, f)) {
-            return self.fx.count("appointments_refused");
+            return self.fx.counters.appointments_refused += 1;
         }
         let subject = f.appointment.body().subject;
         // A neighbour is watched and reported anyway.

@@ -27,7 +27,7 @@ impl Peer {
                     self.close(id, CloseReason::Leaving);
                     self.review_leave();
                 }
-                _ => self.fx.count("frames_late"),
+                _ => self.fx.counters.frames_late += 1,
             }
             return;
         }
@@ -51,7 +51,7 @@ impl Peer {
             Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
                 let now = self.fx.now();
                 if !self.overlay.permit(f.peer, remote, now) {
-                    self.fx.count("permits_refused");
+                    self.fx.counters.permits_refused += 1;
                 }
             }
             Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => {
@@ -112,9 +112,9 @@ impl Peer {
             | Frame::PeerReply(_)
                 if role == Role::Peer =>
             {
-                self.fx.count("frames_late");
+                self.fx.counters.frames_late += 1;
             }
-            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Unknown(_) => self.fx.counters.frames_unknown += 1,
             Frame::Close(_) => {}
             other => {
                 let why = format!("{} does not belong on this link", other.name());

@@ -202,7 +202,7 @@ impl Peer {
         let mut waits = false;
         for (link, heard) in links {
             if late || now.since(heard) >= MAX_LINK_SILENCE {
-                self.fx.count("leaves_unread");
+                self.fx.counters.leaves_unread += 1;
                 self.close(link, CloseReason::Leaving);
                 continue;
             }
@@ -280,7 +280,7 @@ impl Peer {
         let is_unknown = own.nonce.is_none() && !own.has_predecessor;
         let acknowledged = acknowledged || is_unknown;
         if !acknowledged {
-            self.fx.count("leaves_unacknowledged");
+            self.fx.counters.leaves_unacknowledged += 1;
         }
         self.fx.event(Event::Left { acknowledged });
     }

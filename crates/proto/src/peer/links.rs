@@ -25,7 +25,7 @@ impl Peer {
             return;
         }
         if self.links.open.len() >= MAX_PEER_LINKS {
-            self.fx.count("links_refused");
+            self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
             self.forget_dial(dial, DialError::Limit);
             return;
@@ -89,7 +89,7 @@ impl Peer {
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
         let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
-        self.fx.count("frames_refused");
+        self.fx.counters.frames_refused += 1;
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         let down = LinkEnd::Local(CloseReason::ProtocolViolation);
@@ -114,7 +114,7 @@ impl Peer {
     }
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
-        self.fx.count("dials_failed");
+        self.fx.counters.dials_failed += 1;
         let dial = self.links.dials.remove(&dial).map(|purpose| (dial, purpose));
         self.forget_dial(dial, why);
     }
@@ -125,7 +125,7 @@ impl Peer {
             DialPurpose::Seed(index) if self.membership.registrations.is_linked(index) => {
                 // The name of a linked seed resolves to another address without an answer: the link
                 // stays.
-                self.fx.count("seed_moves_failed");
+                self.fx.counters.seed_moves_failed += 1;
                 self.membership.registrations.end_dial(index);
             }
             DialPurpose::Seed(index) => {
@@ -167,7 +167,7 @@ impl Peer {
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
-            self.fx.count("links_idle_closed");
+            self.fx.counters.links_idle_closed += 1;
             let remote =
                 self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
             self.close(id, CloseReason::Idle);

@@ -105,7 +105,7 @@ impl Peer {
             r.incarnation = incarnation;
             r.sequence = 0;
         });
-        self.fx.count("refutations");
+        self.fx.counters.refutations += 1;
         self.fx.event(Event::Refuted { incarnation });
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(self.fx.now());

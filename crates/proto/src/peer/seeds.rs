@@ -89,7 +89,7 @@ impl Peer {
             self.membership.registrations.slots.get(index).map(|s| s.address.host_port.clone());
         let seed = seed.unwrap_or_default();
         let why = format!("it has the same identity as seed {other}");
-        self.fx.count("seeds_sharing_identity");
+        self.fx.counters.seeds_sharing_identity += 1;
         if self.membership.registrations.set_problem(index, why.clone()) {
             self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
         }
@@ -120,7 +120,7 @@ impl Peer {
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
             self.links.dials.insert(dial, DialPurpose::Seed(index));
-            self.fx.count("seed_moves");
+            self.fx.counters.seed_moves += 1;
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
@@ -140,7 +140,7 @@ impl Peer {
         let Some(link) = slot.link else { return };
         slot.list_requested = Some(now);
         slot.list_complete = false;
-        self.fx.count("lists_asked");
+        self.fx.counters.lists_asked += 1;
         self.fx.send(link, Frame::GetPeerList);
     }
 
@@ -156,8 +156,8 @@ impl Peer {
         };
         match why {
             _ if !stands => self.on_seed_lost(index, why.to_string()),
-            LinkEnd::Closed(CloseReason::Done) => self.fx.count("seeds_parked"),
-            _ => self.fx.count("seeds_crowded"),
+            LinkEnd::Closed(CloseReason::Done) => self.fx.counters.seeds_parked += 1,
+            _ => self.fx.counters.seeds_crowded += 1,
         }
     }
 
@@ -214,10 +214,10 @@ impl Peer {
         self.request_quorum_lists();
         match self.membership.registrations.choose_for_overdue(now, &mut self.rng.seeds) {
             0 => {}
-            overdue => self.fx.add("registrations_overdue", overdue),
+            overdue => self.fx.counters.registrations_overdue += overdue,
         }
         for (index, link) in dead {
-            self.fx.count("seeds_silent");
+            self.fx.counters.seeds_silent += 1;
             self.close(link, CloseReason::NoSignOfLife);
             self.on_seed_lost(index, LinkEnd::Local(CloseReason::NoSignOfLife).to_string());
         }
@@ -286,7 +286,7 @@ impl Peer {
     }
 
     pub(super) fn on_register_reject(&mut self, link: LinkId, f: &RegisterReject) {
-        self.fx.count("registrations_refused");
+        self.fx.counters.registrations_refused += 1;
         let (peer, reason) = (self.id(), f.reason);
         self.fx.event(Event::RequestRefused { peer, by_this_node: false, reason });
         let own = (self.incarnation(), self.membership.own.record.sequence);
@@ -296,7 +296,7 @@ impl Peer {
                 let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
                 match proof.filter(|c| self.membership.registrations.is_valid(c)) {
                     Some(c) => self.begin_new_incarnation(c.incarnation()),
-                    None => self.fx.count("certificates_refused"),
+                    None => self.fx.counters.certificates_refused += 1,
                 }
             }
             RefuseReason::DuplicateIdentity => {
@@ -324,7 +324,7 @@ impl Peer {
                     self.begin_new_incarnation(purpose);
                 }
                 Some(_) => self.schedule_record_update(),
-                None => self.fx.count("refusals_unproved"),
+                None => self.fx.counters.refusals_unproved += 1,
             },
             RefuseReason::TargetTooHigh => {
                 // Drawn with a nonce that is not, or no longer, this seed's.
@@ -384,7 +384,7 @@ impl Peer {
     /// one then finds the other in the list of the seed that they share.
     fn request_quorum_lists(&mut self) {
         for link in self.membership.registrations.take_due_lists(self.fx.now()) {
-            self.fx.count("lists_asked");
+            self.fx.counters.lists_asked += 1;
             self.fx.send(link, Frame::GetPeerList);
         }
     }
@@ -454,7 +454,7 @@ impl Peer {
             if record.presence == Presence::Left {
                 self.merge_departure(record);
             } else {
-                self.fx.count("leaves_unproved");
+                self.fx.counters.leaves_unproved += 1;
             }
         }
         for certificate in &f.dead {
@@ -497,7 +497,7 @@ impl Peer {
             return;
         }
         self.request_lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
-        self.fx.count("lists_asked");
+        self.fx.counters.lists_asked += 1;
         for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
                 slot.list_requested = Some(now);
@@ -538,7 +538,7 @@ impl Peer {
         }
         let now = self.fx.now();
         if self.membership.members.is_full_for(&record.id) {
-            self.fx.count("members_forgotten");
+            self.fx.counters.members_forgotten += 1;
         }
         let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
         let learned = self.membership.members.merge_record(record, now);
@@ -587,7 +587,7 @@ impl Peer {
     /// Handles a certificate: if a majority of the seeds has signed it, its subject is dead.
     pub(super) fn merge_certificate(&mut self, certificate: &Certificate) {
         if !self.membership.registrations.is_valid(certificate) {
-            self.fx.count("certificates_refused");
+            self.fx.counters.certificates_refused += 1;
             return;
         }
         let (id, incarnation) = (certificate.subject(), certificate.incarnation());
@@ -624,7 +624,7 @@ impl Peer {
             self.begin_new_incarnation(f.incarnation);
         } else if f.incarnation == self.incarnation() {
             // There is no verdict yet: the answer is a new record at the seeds, besides the pong.
-            self.fx.count("accusations");
+            self.fx.counters.accusations += 1;
             self.record_trouble();
             self.renew_record(|_| {});
             self.send_record_to_seeds();

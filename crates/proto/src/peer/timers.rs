@@ -29,7 +29,7 @@ impl Peer {
         let now = self.fx.now();
         let late = self.timers.next().map_or(Duration::ZERO, |at| now.since(at.max(before)));
         if late > LATE_DEADLINE {
-            self.fx.count("late_wakeups");
+            self.fx.counters.late_wakeups += 1;
             self.with_failure(|f, _| f.postpone(late));
             self.record_trouble();
         }

@@ -112,7 +112,7 @@ impl Seed {
         other.dialing = false;
         if other.link.is_some() {
             // Its name resolves to another address without an answer: the link stays.
-            return self.fx.count("seed_moves_failed");
+            return self.fx.counters.seed_moves_failed += 1;
         }
         other.failures = other.failures.saturating_add(1);
         let wait = self.rng.backoff(other.failures, &self.config);
@@ -176,7 +176,7 @@ impl Seed {
             other.dialing = true;
             let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
             self.dials.insert(dial, SeedDialPurpose::Seed(index));
-            self.fx.count("seed_moves");
+            self.fx.counters.seed_moves += 1;
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
@@ -265,7 +265,7 @@ impl Seed {
         }
         if !proved {
             // It may be one that this seed has not dialled yet; it will try again.
-            self.fx.count("frames_from_unproved_seeds");
+            self.fx.counters.frames_from_unproved_seeds += 1;
         }
         proved
     }
@@ -312,7 +312,7 @@ impl Seed {
                 let trusted = self.trusted();
                 let about_it = c.subject() == entry.record.id;
                 if !about_it || c.votes_from(|id| trusted.contains(id)) < self.quorum() {
-                    self.fx.count("certificates_refused");
+                    self.fx.counters.certificates_refused += 1;
                     entry.certificate = None;
                 }
             }

@@ -29,7 +29,7 @@ impl Seed {
             Frame::Votes(f) if role == Role::Seed => self.on_votes(remote, *f),
             Frame::Entries(f) if role == Role::Seed => self.on_entries(id, remote, *f),
             Frame::Digest(f) if role == Role::Seed => self.on_digest(id, remote, &f),
-            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Unknown(_) => self.fx.counters.frames_unknown += 1,
             Frame::Close(_) => {}
             other => {
                 // A seed serves membership only: gossip is refused as well.

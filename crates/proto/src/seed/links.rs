@@ -58,7 +58,7 @@ impl Seed {
             return;
         }
         if self.links.len() >= MAX_SEED_LINKS {
-            self.fx.count("links_refused");
+            self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
             return;
         }
@@ -105,7 +105,7 @@ impl Seed {
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.remote;
-        self.fx.count("frames_refused");
+        self.fx.counters.frames_refused += 1;
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         self.close(id, CloseReason::ProtocolViolation);
@@ -124,7 +124,7 @@ impl Seed {
             return true;
         }
         let (peer, is_report_due) = (link.remote, link.quota.report_due(now));
-        self.fx.count("requests_throttled");
+        self.fx.counters.requests_throttled += 1;
         if is_report_due {
             self.fx.event(Event::Throttled { peer, request: frame.name() });
         }
@@ -147,7 +147,7 @@ impl Seed {
     }
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
-        self.fx.count("dials_failed");
+        self.fx.counters.dials_failed += 1;
         match self.dials.remove(&dial) {
             Some(SeedDialPurpose::Seed(index)) => self.on_seed_dial_failed(index, why),
             Some(SeedDialPurpose::Probe(peer)) => {
@@ -173,7 +173,7 @@ impl Seed {
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
-            self.fx.count("links_idle_closed");
+            self.fx.counters.links_idle_closed += 1;
             self.close(id, CloseReason::Idle);
         }
         let next =

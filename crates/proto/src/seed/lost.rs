@@ -42,7 +42,7 @@ impl Seed {
         if let Some(case) = self.cases.get_mut(&subject) {
             case.lost = true;
         }
-        self.fx.count("registrants_lost");
+        self.fx.counters.registrants_lost += 1;
         self.send_votes(Votes { lost: Some(lost), ..EMPTY_VOTES });
         self.review_case(subject);
     }
@@ -59,7 +59,7 @@ impl Seed {
             return true;
         }
         if self.cases.len() >= MAX_CASES {
-            self.fx.count("cases_refused");
+            self.fx.counters.cases_refused += 1;
             return false;
         }
         let has_neighbours = entry.record.degree > 0;
@@ -103,7 +103,7 @@ impl Seed {
             .map(|(_, link)| *link)
             .collect();
         for link in silent {
-            self.fx.count("registrants_silent");
+            self.fx.counters.registrants_silent += 1;
             self.close(link, CloseReason::NoSignOfLife);
         }
     }

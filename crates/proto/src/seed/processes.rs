@@ -41,7 +41,7 @@ impl Seed {
             let refused = RegisterReject { reason, record: record_shown, certificate, nonce };
             self.fx.send(other, refused);
             if first {
-                self.fx.count("duplicate_identities");
+                self.fx.counters.duplicate_identities += 1;
                 let (name, address) = (record.name.clone(), record.addresses.first().copied());
                 self.fx.event(Event::DuplicateIdentity { id, name, address, stops: false });
             }
@@ -85,7 +85,7 @@ impl Seed {
     /// address where it listens, if that is configured; its port is not known here.
     pub(super) fn on_copy_dialled(&mut self, from: SocketAddr) {
         let (id, now) = (self.id(), self.fx.now());
-        self.fx.count("seeds_sharing_identity");
+        self.fx.counters.seeds_sharing_identity += 1;
         let before = self.last_copy.replace((from.ip(), now));
         if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_REMEMBERED) {
             return;
@@ -109,7 +109,7 @@ impl Seed {
         let is_news = other.refuse(format!("it has the same identity as {name}"));
         let wait = self.rng.backoff(other.failures(), &self.config);
         other.retry_at(now + wait);
-        self.fx.count("seeds_sharing_identity");
+        self.fx.counters.seeds_sharing_identity += 1;
         if is_news {
             self.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });
         }

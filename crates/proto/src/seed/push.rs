@@ -163,7 +163,7 @@ impl Seed {
     fn push_to_seeds(&mut self, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
             // The comparison of buckets is cheaper.
-            self.fx.count("pushes_skipped");
+            self.fx.counters.pushes_skipped += 1;
             return;
         }
         let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();

@@ -161,7 +161,7 @@ impl Seed {
             self.reach.doubts_since = Some(self.fx.now());
             let (reached, all) = self.count_reached();
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            self.fx.count("self_doubts");
+            self.fx.counters.self_doubts += 1;
             self.fx.event(Event::SelfDoubt { failing: count(all - reached), links: count(all) });
         }
         self.begin_reach_check();

@@ -101,7 +101,7 @@ impl Seed {
     }
 
     fn refuse_registration(&mut self, link: LinkId, id: PeerId, reason: RefuseReason) {
-        self.fx.count("registrations_refused");
+        self.fx.counters.registrations_refused += 1;
         self.fx.event(Event::RegistrationRefused { id, reason });
         let known = self.table.get(&id);
         let refused = RegisterReject {
@@ -143,7 +143,7 @@ impl Seed {
         if !self.links.contains_key(&a.link) {
             return;
         }
-        self.fx.count("registrations_acknowledged");
+        self.fx.counters.registrations_acknowledged += 1;
         let mut seeds: Vec<SeedName> = self
             .others
             .iter()
@@ -176,7 +176,7 @@ impl Seed {
     fn park(&mut self, link: LinkId) {
         let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
         if self.links.get(&link).is_some_and(done) && self.links.len() > PARKING_THRESHOLD {
-            self.fx.count("links_parked");
+            self.fx.counters.links_parked += 1;
             self.close(link, crate::CloseReason::Done);
         }
     }
@@ -278,7 +278,7 @@ impl Seed {
         let now = self.fx.now();
         let Some(l) = self.links.get_mut(&link) else { return };
         if l.list_sent.is_some_and(|at| now < at + MIN_LIST_INTERVAL) {
-            return self.fx.count("lists_refused");
+            return self.fx.counters.lists_refused += 1;
         }
         l.list_sent = Some(now);
         let remote = l.remote;

@@ -29,7 +29,7 @@ impl Seed {
         let now = self.fx.now();
         let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at.max(before)));
         if late > LATE_DEADLINE {
-            self.fx.count("late_wakeups");
+            self.fx.counters.late_wakeups += 1;
             self.cases.values_mut().for_each(|c| c.probe.postpone(late));
             self.awake_since = now;
             self.is_behind = true;
@@ -58,7 +58,7 @@ impl Seed {
         self.next_expiry = now + self.config.lease() / 24;
         let (hidden, forgotten) = self.table.expire(now);
         for entry in hidden {
-            self.fx.count("leases_expired");
+            self.fx.counters.leases_expired += 1;
             let name = entry.record.name.clone();
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
             // The entry is hidden; a case decides whether the peer is dead.

@@ -69,9 +69,9 @@ impl Seed {
             if asked.is_some_and(|at| now.since(at) > burst / 2)
                 && self.health.record_trouble(now, burst)
             {
-                self.fx.count("local_health_lowered");
+                self.fx.counters.local_health_lowered += 1;
             }
-            self.fx.count("accusations_refuted");
+            self.fx.counters.accusations_refuted += 1;
             let name = self.name_of(&remote);
             self.fx.event(Event::AccusationRefuted { id: remote, name });
         }
@@ -82,7 +82,7 @@ impl Seed {
     pub(super) fn close_case(&mut self, subject: &PeerId) -> bool {
         let Some(case) = self.cases.remove(subject) else { return false };
         if case.has_voted {
-            self.fx.count("votes_withdrawn");
+            self.fx.counters.votes_withdrawn += 1;
             self.send_votes(Votes { withdrawn: Some(*subject), ..EMPTY_VOTES });
         }
         true
@@ -98,7 +98,7 @@ impl Seed {
 
     pub(super) fn on_report(&mut self, link: LinkId, remote: PeerId, report: Signed<DeathReport>) {
         if report.reporter != remote {
-            return self.fx.count("reports_refused");
+            return self.fx.counters.reports_refused += 1;
         }
         if self.tell_verdict(link, &report) {
             return;
@@ -126,7 +126,7 @@ impl Seed {
 
     pub(super) fn on_testify(&mut self, remote: PeerId, testimony: Signed<Testimony>) {
         if testimony.witness != remote {
-            return self.fx.count("testimonies_refused");
+            return self.fx.counters.testimonies_refused += 1;
         }
         if self.take_testimony(testimony.clone()) {
             let subject = testimony.appointment.subject;
@@ -146,7 +146,7 @@ impl Seed {
         match case {
             Some(case) if trusted && is_alive => case.add_testimony(testimony, now),
             _ => {
-                self.fx.count("testimonies_refused");
+                self.fx.counters.testimonies_refused += 1;
                 false
             }
         }
@@ -162,11 +162,11 @@ impl Seed {
             .get(&subject)
             .is_some_and(|e| e.is_alive() && e.record.incarnation == report.incarnation);
         if !of_this_life || !is_alive(&report.reporter) {
-            self.fx.count("reports_refused");
+            self.fx.counters.reports_refused += 1;
             return false;
         }
         if !self.cases.contains_key(&subject) && self.cases.len() >= MAX_CASES {
-            self.fx.count("cases_refused");
+            self.fx.counters.cases_refused += 1;
             return false;
         }
         let (nonce, factor) = (self.rng.u64(), self.health.timeout_factor());
@@ -196,7 +196,7 @@ impl Seed {
         let reports = u32::try_from(case.reports().count()).unwrap_or(u32::MAX);
         let needed = u32::try_from(self.needed(&subject)).unwrap_or(u32::MAX);
         let name = self.name_of(&subject);
-        self.fx.count("reports");
+        self.fx.counters.reports += 1;
         self.fx.event(Event::DeathReported { id: subject, name, reporter, reports, needed });
         true
     }
@@ -239,7 +239,7 @@ impl Seed {
             drawn *= 2;
         };
         for (witness, link) in self.rng.sample(candidates, missing) {
-            self.fx.count("witnesses_appointed");
+            self.fx.counters.witnesses_appointed += 1;
             let appointment = Appointment { seed: self.id(), witness, subject, incarnation };
             let appointment = Signed::sign(appointment, &self.identity);
             self.fx.send(link, Appoint { appointment, record: record.clone() });
@@ -252,7 +252,7 @@ impl Seed {
     pub(super) fn on_votes(&mut self, remote: PeerId, f: Votes) {
         let trusted = self.trusted();
         if !trusted.contains(&remote) {
-            return self.fx.count("frames_from_unproved_seeds");
+            return self.fx.counters.frames_from_unproved_seeds += 1;
         }
         let mut subjects = BTreeSet::new();
         // First, because the other parts belong to the case that this opens.
@@ -286,7 +286,7 @@ impl Seed {
                 Some(case) if vote.seed == remote => {
                     case.add_vote(vote, now);
                 }
-                _ => self.fx.count("votes_refused"),
+                _ => self.fx.counters.votes_refused += 1,
             }
         }
         for subject in subjects {
@@ -333,7 +333,7 @@ impl Seed {
         let failed =
             self.cases.iter_mut().filter_map(|(id, c)| c.probe.check_failed(now).then_some(*id));
         let failed: Vec<PeerId> = failed.collect();
-        self.fx.add("probes_failed", failed.len() as u64);
+        self.fx.counters.probes_failed += failed.len() as u64;
         failed
     }
 
@@ -366,7 +366,7 @@ impl Seed {
             let votes = votes_of(case, self.identity.id());
             let witnesses = vote.witnesses.clone();
             let name = self.name_of(&subject);
-            self.fx.count("votes");
+            self.fx.counters.votes += 1;
             self.fx.event(Event::Voted { id: subject, name, witnesses });
             self.send_votes(votes);
         }
@@ -392,11 +392,11 @@ impl Seed {
         if is_alive && !(counts && case.is_given_up()) {
             case.next_round(&me, counts, now);
             let votes = votes_of(case, me);
-            self.fx.count("cases_repeated");
+            self.fx.counters.cases_repeated += 1;
             return self.send_votes(votes);
         }
         self.close_case(&subject);
-        self.fx.count("cases_expired");
+        self.fx.counters.cases_expired += 1;
     }
 
     /// Probes the accused itself.
@@ -446,7 +446,7 @@ impl Seed {
             self.pending_updates.concerned.extend(case.testimonies().map(|t| t.witness));
         }
         self.pending_updates.dead.insert(id);
-        self.fx.count("removals");
+        self.fx.counters.removals += 1;
         self.fx.event(Event::PeerRemoved {
             id,
             name: Some(entry.record.name.clone()),

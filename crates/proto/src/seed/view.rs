@@ -31,7 +31,7 @@ impl Seed {
             cases: count(self.cases.len()),
             links: count(self.links.len()),
             store_problem: None,
-            counters: self.fx.counters.clone(),
+            counters: self.fx.counters.by_name(),
         }
     }
 
