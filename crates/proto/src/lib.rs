@@ -14,7 +14,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod batch;
 pub mod config;
 pub mod event;
 pub mod failure;
@@ -41,13 +40,14 @@ pub mod overlay;
 mod peer;
 mod quota;
 mod random;
+mod reason;
 mod seed;
 mod small;
 mod state_machine;
-mod sync;
 mod timers;
 
-pub use batch::{Batch, Messages, PreviousStream};
+pub use broadcast::batch;
+pub use broadcast::batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
 pub use event::{CloseReason, Event, LinkEnd, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};

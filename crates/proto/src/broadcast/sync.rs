@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::Broadcast;
 use super::StreamState;
+use super::digest;
 use crate::config::BroadcastMode;
 use crate::context::{Context, View};
 use crate::identity::PeerId;
@@ -12,7 +13,6 @@ use crate::limits::{
     MAX_BATCH_MESSAGES, MAX_MISSING_STREAMS, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
 };
 use crate::message::StreamId;
-use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, PullEnd, Range, Summary, SummaryEntry};
 
@@ -131,7 +131,7 @@ impl Broadcast {
         };
         let at_once = now.since(since) < NEW_NEIGHBOUR_AGE;
         if now >= neighbour.announce_lacking_after {
-            let ranges = sync::lacking(&self.store.list, remote_entries);
+            let ranges = digest::lacking(&self.store.list, remote_entries);
             if !ranges.is_empty() {
                 // Much of it may be in flight: the other end waits before it pulls.
                 neighbour.announce_lacking_after = now + cx.config.sync_interval();

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Broadcast;
 use super::ack_view::AckView;
+use super::digest;
 use super::missing::EarlierAnnouncement;
 use super::trees::{ArrivalKind, TreeAction};
 use crate::context::{Context, View};
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::message::StreamId;
-use crate::sync;
 use crate::wire::{Graft, Prune, SummaryEntry, ack_token};
 
 impl Broadcast {
@@ -30,7 +30,7 @@ impl Broadcast {
                     cx.fx.counters.grafts += 1;
                     let have = match last.take_if(|(of, _)| *of == recent) {
                         Some((_, have)) => have,
-                        None => sync::entries_of(&self.store.list, &recent),
+                        None => digest::entries_of(&self.store.list, &recent),
                     };
                     last = Some((recent, have.clone()));
                     cx.fx.send(link, Graft { publishers, have });

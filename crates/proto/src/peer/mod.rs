@@ -10,6 +10,7 @@ mod failure;
 mod frames;
 mod leave;
 mod links;
+mod members;
 mod neighbours;
 mod own;
 mod quotas;

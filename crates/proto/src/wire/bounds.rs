@@ -1,8 +1,8 @@
 //! Bounds on the contents of one frame. A frame above a bound is malformed: no honest node sends
 //! it.
 
+use super::broadcast::{Range, StreamMark, SummaryEntry};
 use super::frame::Frame;
-use super::messages::{Range, StreamMark, SummaryEntry};
 use crate::limits::{
     FULL_LIST_LIMIT, MAX_ACK_STREAMS, MAX_CONFIRM_STREAMS, MAX_GAPS, MAX_GRAFT_PUBLISHERS,
     MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use minicbor::Decoder;
 
+use super::broadcast::Gossip;
 use super::frame::Frame;
-use super::messages::Gossip;
 use crate::limits::MAX_FRAME;
 
 /// Why bytes are not a frame.

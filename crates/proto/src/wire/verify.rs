@@ -4,7 +4,8 @@ use core::ops::Deref;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-use super::frame::{Frame, PeerReply};
+use super::frame::Frame;
+use super::overlay::PeerReply;
 use crate::batch::Batch;
 use crate::failure::{Certificate, DeathReport, Testimony};
 use crate::identity::{PeerId, PublicKey, Signature};
