@@ -32,7 +32,7 @@ fn wrong_usage_exits_with_2() {
         (&["up", "--kill", "3"], &["--kill", "N@TIME, such as 3@20s"]),
         (&["up", "--kill", "1@5"], &["a number with a unit"]),
         (&["up", "--peers", "3", "--kill", "3@1s"], &["3 victims of 3 peers"]),
-        (&["up", "--for", "10s", "--stop", "1@20s"], &["the run ends after 10.0 s"]),
+        (&["up", "--for", "10s", "--stop", "1@20s"], &["the run ends after 10 s"]),
         (&["up", "--for", "soon"], &["`forever`"]),
         (&["up", "--peers", "0"], &["0 is not in 1.."]),
         (&["up", "--preset", "fast"], &["choose classic, lan or wan"]),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use support::{DEADLINE, Place, Running, until};
+use support::{DEADLINE, Place, Running, Tool, has_tools, until};
 
 /// A browser with one window.
 struct Browser {
@@ -31,7 +31,7 @@ impl Browser {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .spawn()
-            .expect("this test needs the Debian packages chromium and chromium-driver");
+            .expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = lines
             .find_map(|line| {
@@ -196,6 +196,9 @@ const PEERS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_shows_the_network_and_carries_out_actions() {
+    if !has_tools(&[Tool::Browser]) {
+        return;
+    }
     let place = support::new_place();
     let peers = PEERS.to_string();
     let mut up = network_of(&place, PEERS);
@@ -356,6 +359,9 @@ async fn save_pictures(browser: &Browser) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute, and has to be run with --release"]
 async fn page_draws_a_thousand_peers() {
+    if !has_tools(&[Tool::Browser]) {
+        return;
+    }
     let place = support::new_place();
     let mut up = network_of(&place, 1000);
     let (url, token) = page_of(&place);

@@ -20,10 +20,7 @@ fn clean_removes_only_logs_and_names_them() {
     }
     let asked = place.run(&["clean"]);
     assert_eq!(asked.code, 2, "{asked:#?}");
-    assert!(
-        asked.err.contains("4 log files (16 bytes)") && asked.err.contains("--yes"),
-        "{asked:#?}"
-    );
+    assert!(asked.err.contains("4 log files (16 B)") && asked.err.contains("--yes"), "{asked:#?}");
     assert!(ours.iter().all(|f| logs.join(f).exists()));
 
     let ran = place.run(&["clean", "--yes"]).ok();

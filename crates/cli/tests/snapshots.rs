@@ -45,7 +45,7 @@ fn is_chance(field: &str) -> bool {
         "duplicates",
         "seconds",
         "peak_rss_bytes",
-        "held_bytes",
+        "retained_bytes",
         "from",
         "since",
         "heard",

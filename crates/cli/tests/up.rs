@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 use support::{Running, free_port, until};
@@ -171,11 +170,11 @@ fn summary_is_text_without_json_and_payloads_have_their_size() {
     assert!(!place.path().join("logs").exists());
 }
 
-/// Whether a process runs. A zombie does not.
-fn runs(pid: u64) -> bool {
-    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
-    let state = String::from_utf8(state.stdout).unwrap();
-    !state.trim().is_empty() && !state.trim().starts_with('Z')
+/// The state of a process, as `R` (running), `T` (stopped) or `Z` (zombie); `None` if it is gone.
+fn state(pid: u64) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The state follows the name of the program, which is in parentheses and can contain anything.
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[test]
@@ -193,16 +192,12 @@ fn children_end_when_their_parent_is_killed() {
     };
     until("all nodes run", || pids().len() == 4);
     let children = pids();
-    let stopped = || {
-        children.iter().any(|pid| {
-            let out = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output();
-            out.unwrap().stdout.starts_with(b"T")
-        })
-    };
-    until("one is stopped", stopped);
+    until("one is stopped", || children.iter().any(|&pid| state(pid) == Some('T')));
     up.child.kill().unwrap();
     up.wait();
-    until("no child is left", || !children.iter().any(|&pid| runs(pid)));
+    until("no child is left", || {
+        children.iter().all(|&pid| matches!(state(pid), None | Some('Z')))
+    });
 }
 
 /// P2, over real sockets.

@@ -22,7 +22,6 @@ mod paging;
 mod problem;
 mod run_dir;
 mod server;
-mod sse;
 mod token;
 pub mod view;
 
@@ -33,5 +32,4 @@ pub use paging::Page;
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
 pub use server::{Access, Director, OperatorAction, ServeError, Server};
-pub use sse::BadStream;
 pub use token::Token;

@@ -16,13 +16,13 @@ pub struct Overlay {
 impl Overlay {
     /// Builds the graph from pairs of an id and the ids of its neighbours. A link counts if one end
     /// lists it; a link to an id that has no list (a dead peer not yet dropped) does not count.
-    pub fn of<'a>(peers: impl IntoIterator<Item = (&'a str, &'a [String])>) -> Self {
-        let lists: Vec<(&str, &[String])> = peers.into_iter().collect();
-        let number: BTreeMap<&str, usize> =
+    pub fn of<Id: Copy + Ord>(peers: impl IntoIterator<Item = (Id, Vec<Id>)>) -> Self {
+        let lists: Vec<(Id, Vec<Id>)> = peers.into_iter().collect();
+        let number: BTreeMap<Id, usize> =
             lists.iter().enumerate().map(|(i, (id, _))| (*id, i)).collect();
         let mut edges = BTreeSet::new();
         for (a, (_, neighbours)) in lists.iter().enumerate() {
-            for &b in neighbours.iter().filter_map(|n| number.get(n.as_str())) {
+            for &b in neighbours.iter().filter_map(|n| number.get(n)) {
                 if a != b {
                     edges.insert((a.min(b), a.max(b)));
                 }
@@ -66,11 +66,7 @@ mod tests {
     use super::*;
 
     fn overlay(lists: &[(&str, &[&str])]) -> Overlay {
-        let owned: Vec<(String, Vec<String>)> = lists
-            .iter()
-            .map(|(id, n)| ((*id).to_owned(), n.iter().map(|s| (*s).to_owned()).collect()))
-            .collect();
-        Overlay::of(owned.iter().map(|(id, n)| (id.as_str(), n.as_slice())))
+        Overlay::of(lists.iter().map(|(id, neighbours)| (*id, neighbours.to_vec())))
     }
 
     #[test]

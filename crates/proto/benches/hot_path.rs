@@ -41,9 +41,9 @@ fn peer(n: u8) -> Peer {
         incarnation: 1,
         // The peers are anchors, so that the target degree has a slot for each.
         anchors: (2..6).map(record).collect(),
-        kept: Vec::new(),
-        delivered: Vec::new(),
-        compacted: vec![],
+        retained: Vec::new(),
+        delivered_marks: Vec::new(),
+        closed_up_to: vec![],
         rng_seed: [n; 32],
     };
     let mut peer = Peer::new(setup, NOW);
@@ -64,7 +64,7 @@ fn record(number: u8) -> SignedRecord {
         degree: 0,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     };
     Signed::sign(record, &me)
@@ -90,7 +90,7 @@ fn add_neighbour(peer: &mut Peer, number: u8, link: u64) {
     let adjacency = Adjacency { subject: me.id(), neighbour: peer.id(), incarnation: 1 };
     let request = PeerRequest {
         record: record(number),
-        want: PeerRequestKind::Overflow,
+        kind: PeerRequestKind::Overflow,
         neighbours: Vec::new(),
         adjacency: Signed::sign(adjacency, &me),
     };

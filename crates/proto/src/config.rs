@@ -157,10 +157,10 @@ config! {
     broadcast: BroadcastMode,
     /// How often one edge pair in the whole network is exchanged at random, so that no island can
     /// last (100 ms to 1 day).
-    mix_interval: Duration,
+    swap_interval: Duration,
     /// Candidates that are dialled at once for a neighbour or an edge swap: the one whose link is
     /// up first is asked, so that links are short (1, the first that is drawn, to 16).
-    nearest_of: u32,
+    dial_candidates: u32,
     /// Upper limit of the target degree, if the peer's capacity requires one (1 to [`MAX_TARGET`]).
     /// As with every target, one more neighbour is accepted if it would otherwise have none or one.
     max_degree: Option<u16>,
@@ -190,7 +190,7 @@ impl Config {
             report_window: Duration::from_secs(26),
             seed_ping_interval: Duration::from_secs(13),
             backoff_max: Duration::from_secs(30),
-            mix_interval: Duration::from_secs(15),
+            swap_interval: Duration::from_secs(15),
             ..Self::BASE
         })
     }
@@ -213,8 +213,8 @@ impl Config {
             seed_ping_interval: Duration::from_secs(6),
             backoff_max: Duration::from_secs(30),
             push_delay: Duration::from_millis(250),
-            mix_interval: Duration::from_secs(10),
-            nearest_of: 4,
+            swap_interval: Duration::from_secs(10),
+            dial_candidates: 4,
             ..Self::BASE
         })
     }
@@ -247,8 +247,8 @@ impl Config {
         tombstone: Duration::from_secs(24 * 3600),
         sync_interval: Duration::from_secs(5),
         broadcast: BroadcastMode::Trees,
-        mix_interval: Duration::from_secs(3),
-        nearest_of: 1,
+        swap_interval: Duration::from_secs(3),
+        dial_candidates: 1,
         max_degree: None,
         retention_bytes: 16 * 1024 * 1024,
         retention_age: Duration::from_secs(600),
@@ -302,11 +302,11 @@ impl ConfigBuilder {
         between("push_delay", c.push_delay, ms(1), s(10), "between 1 ms and 10 s")?;
         between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
         between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
-        between("mix_interval", c.mix_interval, ms(100), day, "between 100 ms and 1 day")?;
+        between("swap_interval", c.swap_interval, ms(100), day, "between 100 ms and 1 day")?;
         check(
-            "nearest_of",
-            (1..=16).contains(&c.nearest_of),
-            c.nearest_of.to_string(),
+            "dial_candidates",
+            (1..=16).contains(&c.dial_candidates),
+            c.dial_candidates.to_string(),
             "between 1 and 16",
         )?;
         check(

@@ -10,6 +10,7 @@ use crate::links::Links;
 use crate::membership::Membership;
 use crate::overlay::Overlay;
 use crate::time::{Time, WallTime};
+use crate::timers::{PeerTimer, Timers};
 
 /// The time and the other concerns of the peer, read-only.
 #[derive(Clone, Copy)]
@@ -49,11 +50,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// The [`View`], the links, and the outputs. A concern changes only itself; its return value says
+/// The [`View`], the links, the timers, and the outputs. A concern changes only itself; its return value says
 /// what another concern has to do, and [`Peer`](crate::Peer) passes that on.
 pub(crate) struct Context<'a> {
     pub(crate) fx: &'a mut Effects,
     pub(crate) links: &'a mut Links,
+    pub(crate) timers: &'a mut Timers<PeerTimer>,
     pub(crate) view: View<'a>,
 }
 

@@ -35,7 +35,7 @@ pub enum CloseReason {
     Done,
     /// The edge was transferred to another peer.
     #[n(2)]
-    HandedOver,
+    EdgeTransferred,
     /// There is another link between the two nodes.
     #[n(3)]
     Duplicate,
@@ -75,7 +75,7 @@ impl CloseReason {
         match self {
             CloseReason::Leaving => "leaving",
             CloseReason::Done => "done",
-            CloseReason::HandedOver => "handed_over",
+            CloseReason::EdgeTransferred => "edge_transferred",
             CloseReason::Duplicate => "duplicate",
             CloseReason::Full => "full",
             CloseReason::Idle => "idle",
@@ -99,7 +99,7 @@ impl fmt::Display for CloseReason {
 /// How a link ended, as the transport reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LinkDown {
+pub enum LinkEnd {
     /// The remote sent a reason first.
     Closed(CloseReason),
     /// Closed or reset without a reason. It proves nothing: processes crash, but networks fail too.
@@ -108,12 +108,12 @@ pub enum LinkDown {
     Local(CloseReason),
 }
 
-impl fmt::Display for LinkDown {
+impl fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LinkDown::Closed(r) => write!(f, "the other side closed it ({r})"),
-            LinkDown::Lost => f.write_str("lost without a word"),
-            LinkDown::Local(r) => write!(f, "closed here ({r})"),
+            LinkEnd::Closed(r) => write!(f, "the other side closed it ({r})"),
+            LinkEnd::Lost => f.write_str("lost without a word"),
+            LinkEnd::Local(r) => write!(f, "closed here ({r})"),
         }
     }
 }
@@ -154,7 +154,7 @@ pub enum RefuseReason {
     NoPermit,
     /// There is no edge to transfer.
     #[n(6)]
-    NothingToGive,
+    NoEdgeToTransfer,
     /// The node is leaving.
     #[n(7)]
     Leaving,
@@ -189,7 +189,7 @@ impl RefuseReason {
             RefuseReason::DeclaredDead => "declared_dead",
             RefuseReason::WrongIdentity => "wrong_identity",
             RefuseReason::NoPermit => "no_permit",
-            RefuseReason::NothingToGive => "nothing_to_give",
+            RefuseReason::NoEdgeToTransfer => "no_edge_to_transfer",
             RefuseReason::Leaving => "leaving",
             RefuseReason::Stale => "stale",
             RefuseReason::TargetTooHigh => "target_too_high",
@@ -304,7 +304,7 @@ pub enum Event {
     },
     /// No seed knows the peer any more, but it was not found dead: its lease expired while its
     /// neighbours were gone as well, or this node missed the notice of its end.
-    MemberGone {
+    MemberExpired {
         /// Its id.
         id: PeerId,
         /// Its name.
@@ -349,7 +349,7 @@ pub enum Event {
         /// Its name.
         name: Name,
         /// The reason.
-        why: LinkDown,
+        why: LinkEnd,
         /// The degree now.
         degree: u16,
     },
@@ -358,7 +358,7 @@ pub enum Event {
         /// The other peer.
         peer: PeerId,
         /// Whether this node refused; otherwise the other peer did.
-        by_us: bool,
+        by_this_node: bool,
         /// The reason.
         reason: RefuseReason,
     },

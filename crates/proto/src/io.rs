@@ -10,7 +10,7 @@ use core::net::SocketAddr;
 use serde::Serialize;
 
 use crate::batch::Batch;
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::message::{Delivery, Message, MessageId, StreamId};
 use crate::record::{Address, SignedRecord};
@@ -63,7 +63,7 @@ pub struct LinkId(pub u64);
 pub struct DialId(pub u64);
 
 /// One request to store. The core numbers them; [`Input::Stored`] confirms one,
-/// [`Input::NotStored`] reports that one was given up.
+/// [`Input::StoreFailed`] reports that one was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreTicket(pub u64);
 
@@ -171,7 +171,7 @@ pub enum Input {
         /// Its number.
         link: LinkId,
         /// How it ended.
-        why: LinkDown,
+        why: LinkEnd,
     },
     /// A dial failed.
     DialFailed {
@@ -193,7 +193,7 @@ pub enum Input {
         ticket: StoreTicket,
     },
     /// A request to store was given up: the disk has failed for so long that no more can be queued.
-    NotStored {
+    StoreFailed {
         /// The request.
         ticket: StoreTicket,
     },
@@ -268,27 +268,27 @@ impl DeliveredMark {
 #[derive(Debug, Clone)]
 pub enum StoreOp {
     /// A peer's incarnation, from now on.
-    Incarnation(u64),
+    PutIncarnation(u64),
     /// Peers to dial first after a restart.
-    Anchors(Vec<SignedRecord>),
+    PutAnchors(Vec<SignedRecord>),
     /// A batch to retain.
     PutBatch(Batch),
     /// A batch that was evicted, by its first message.
     RemoveBatch(MessageId),
     /// How far a publisher's messages were delivered, from now on.
-    Delivered(DeliveredMark),
+    PutDelivered(DeliveredMark),
     /// A stream that is not followed any more.
-    Forget(StreamId),
+    RemoveDelivered(StreamId),
     /// All streams of a publisher up to this one are closed: delivered, or reported as a gap.
-    Compacted(StreamId),
+    PutClosedUpTo(StreamId),
     /// The closed streams of a publisher are not remembered any more.
-    RemoveCompacted(PeerId),
+    RemoveClosedUpTo(PeerId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.
     RemoveEntry(PeerId),
     /// The nonce of the network's target degrees.
-    Nonce([u8; 16]),
+    PutNonce([u8; 16]),
 }
 
 /// An action for the driver.

@@ -21,6 +21,7 @@ pub mod failure;
 pub mod identity;
 pub mod io;
 pub mod limits;
+pub mod link_queue;
 pub mod message;
 pub mod name;
 pub mod record;
@@ -41,13 +42,13 @@ mod quota;
 mod random;
 mod seed;
 mod small;
+mod state_machine;
 mod sync;
-#[allow(dead_code, reason = "the next commits use it")]
 mod timers;
 
 pub use batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
-pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
+pub use event::{CloseReason, Counters, Event, LinkEnd, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
 pub use io::{
     Class, DeliveredMark, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role,
@@ -58,4 +59,5 @@ pub use name::{Name, NameError};
 pub use peer::{Peer, PeerSetup, PublishError, start_number};
 pub use record::{Address, Presence, Record, SignedRecord};
 pub use seed::{Seed, SeedSetup};
+pub use state_machine::StateMachine;
 pub use time::{Time, WallTime};

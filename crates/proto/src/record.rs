@@ -141,7 +141,7 @@ pub struct Record {
     /// process that reads its own number here it proves that the other one runs: the same key
     /// signed it after both had started.
     #[n(10)]
-    pub rival: Option<u64>,
+    pub other_process: Option<u64>,
 }
 
 impl Statement for Record {
@@ -188,7 +188,7 @@ impl Record {
 
     /// Number of free slots for further neighbours.
     #[must_use]
-    pub const fn free_places(&self) -> u16 {
+    pub const fn free_slots(&self) -> u16 {
         self.target.saturating_sub(self.degree)
     }
 }

@@ -165,11 +165,11 @@ pub struct Receipt {
     /// The peers that count and are not known to hold it, `live - held` of them. `None` while they
     /// are not known by name: before the publisher has joined, until a census has asked for names
     /// (for a receipt that stays open for longer than a second), and in a network of more than
-    /// [`WHOLE_LIST`](crate::limits::WHOLE_LIST) peers.
+    /// [`FULL_LIST_LIMIT`](crate::limits::FULL_LIST_LIMIT) peers.
     #[serde(serialize_with = "serialize_missing")]
     pub missing: Option<Arc<[MissingMember]>>,
     /// Peers that stopped counting since the receipt was requested, and why.
-    pub departed: Vec<Departed>,
+    pub departed: Vec<DepartedMember>,
 }
 
 impl Receipt {
@@ -202,7 +202,7 @@ pub struct MissingMember {
 
 /// A peer that does not count for a receipt any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Departed {
+pub struct DepartedMember {
     /// Its id.
     pub id: PeerId,
     /// Its name, if known.
@@ -217,7 +217,7 @@ pub struct Departed {
 
 /// A retained message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldMessage {
+pub struct RetainedMessage {
     /// Its id.
     pub id: MessageId,
     /// The publisher's name, if known.
@@ -266,9 +266,9 @@ pub struct PeerSnapshot {
     /// Number of messages published since it started.
     pub published: u64,
     /// Number of messages retained now.
-    pub held_messages: u64,
+    pub retained_messages: u64,
     /// Bytes that they take.
-    pub held_bytes: u64,
+    pub retained_bytes: u64,
     /// Bytes published that are not acknowledged yet.
     pub unacknowledged_bytes: u64,
     /// The send window: how many may be unacknowledged.

@@ -46,12 +46,8 @@ impl<T: TimerName> Timers<T> {
         self.set(timer, self.time(timer).min(at));
     }
 
-    /// Clears a timer.
-    pub(crate) fn clear(&mut self, timer: T) {
-        self.set(timer, None);
-    }
-
     /// The time of a timer, if it is set.
+    #[cfg(test)]
     pub(crate) fn get(&self, timer: T) -> Option<Time> {
         Some(self.time(timer)).filter(|at| *at < Time::MAX)
     }
@@ -68,6 +64,100 @@ impl<T: TimerName> Timers<T> {
 
     fn time(&self, timer: T) -> Time {
         self.at.as_ref().get(timer.index()).copied().unwrap_or(Time::MAX)
+    }
+}
+
+/// The timers of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerTimer {
+    /// Membership: a seed has to be dialled, pinged, given up, or asked for its list.
+    Seeds,
+    /// Failure: a neighbour has been silent for long enough to be asked, or suspected.
+    Watch,
+    /// Failure: a probe retries or ends.
+    Probe,
+    /// Failure: a report has had no verdict in time.
+    Report,
+    /// Overlay: neighbours are missing.
+    Fill,
+    /// Overlay: the next edge swap.
+    Swap,
+    /// Overlay: there may be surplus neighbours.
+    Trim,
+    /// Broadcast: the next comparison of message lists.
+    Sync,
+    /// Broadcast: gathered announcements are sent.
+    Announce,
+    /// Broadcast: the start of a stream is settled with what neighbours have reported.
+    StreamStart,
+    /// Broadcast: missing ranges are pulled or given up.
+    Pull,
+    /// Broadcast: gathered acknowledgements are sent.
+    Acknowledge,
+    /// Broadcast: the progress of unacknowledged messages is reviewed.
+    Pace,
+    /// Broadcast: pending receipts are reviewed.
+    Receipts,
+    /// Broadcast: a fetch asks the next neighbours or ends.
+    Fetch,
+    /// Links without a purpose are closed.
+    IdleLinks,
+    /// Membership: whole lists are requested.
+    WholeLists,
+    /// Broadcast: neighbours are asked to confirm messages.
+    Confirm,
+    /// The departure goes on.
+    Leave,
+    /// Membership: the lease at the seeds is refreshed.
+    Lease,
+    /// Membership: the record is sent to the seeds.
+    Record,
+    /// Overlay: the neighbours are sent the list of neighbours.
+    Neighbourhood,
+    /// Broadcast: retained batches expire.
+    Expiry,
+    /// Broadcast: messages that waited for more of them are sent when the outputs are drained.
+    Outbox,
+    /// Broadcast: neighbours have had their time to list an earlier process's messages.
+    Comparison,
+    /// Broadcast: this peer may count as caught up.
+    CatchUp,
+}
+
+impl TimerName for PeerTimer {
+    type Table = [Time; 26];
+    const UNSET: Self::Table = [Time::MAX; 26];
+    const ALL: &'static [Self] = &[
+        PeerTimer::Seeds,
+        PeerTimer::Watch,
+        PeerTimer::Probe,
+        PeerTimer::Report,
+        PeerTimer::Fill,
+        PeerTimer::Swap,
+        PeerTimer::Trim,
+        PeerTimer::Sync,
+        PeerTimer::Announce,
+        PeerTimer::StreamStart,
+        PeerTimer::Pull,
+        PeerTimer::Acknowledge,
+        PeerTimer::Pace,
+        PeerTimer::Receipts,
+        PeerTimer::Fetch,
+        PeerTimer::IdleLinks,
+        PeerTimer::WholeLists,
+        PeerTimer::Confirm,
+        PeerTimer::Leave,
+        PeerTimer::Lease,
+        PeerTimer::Record,
+        PeerTimer::Neighbourhood,
+        PeerTimer::Expiry,
+        PeerTimer::Outbox,
+        PeerTimer::Comparison,
+        PeerTimer::CatchUp,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -95,13 +185,13 @@ mod tests {
     fn next_deadline_is_the_earliest_timer_that_is_set() {
         let at = |s: u64| Time::from_micros(s * 1_000_000);
         let mut timers = Timers::<Name>::new();
-        assert_eq!((timers.next(), timers.get(Name::First)), (None, None));
+        assert_eq!(timers.next(), None);
         timers.set(Name::First, at(2));
-        timers.set_earlier(Name::Second, at(3));
+        timers.set(Name::Second, at(3));
         timers.set_earlier(Name::Second, at(4));
         assert_eq!((timers.next(), timers.get(Name::Second)), (Some(at(2)), Some(at(3))));
         assert!(timers.is_due(Name::First, at(2)) && !timers.is_due(Name::Second, at(2)));
-        timers.clear(Name::First);
+        timers.set(Name::First, None);
         assert_eq!(timers.next(), Some(at(3)));
         timers.set(Name::Second, Time::MAX);
         assert_eq!(timers.next(), None, "`Time::MAX` is never");
@@ -109,6 +199,7 @@ mod tests {
 
     #[test]
     fn index_of_each_name_is_its_position() {
-        assert!(Name::ALL.iter().enumerate().all(|(i, name)| name.index() == i));
+        assert!(PeerTimer::ALL.iter().enumerate().all(|(i, name)| name.index() == i));
+        assert_eq!(PeerTimer::ALL.len(), PeerTimer::UNSET.len());
     }
 }

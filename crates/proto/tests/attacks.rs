@@ -35,11 +35,11 @@ fn with_neighbours(n: u8) -> (Rig, LinkId) {
     (rig, link)
 }
 
-fn request(requester: u8, want: PeerRequestKind) -> PeerRequest {
+fn request(requester: u8, kind: PeerRequestKind) -> PeerRequest {
     let me = identity(requester);
     PeerRequest {
         record: signed_record(&me, 1, 1),
-        want,
+        kind,
         neighbours: Vec::new(),
         adjacency: adjacency(&me, victim().id(), 1),
     }
@@ -77,6 +77,6 @@ fn counter(rig: &Rig, name: &str) -> u64 {
     rig.as_peer().snapshot(rig.now).counters.get(name)
 }
 
-fn entry(publisher: &Identity, next: u64, floor: u64) -> SummaryEntry {
-    SummaryEntry { publisher: publisher.id(), epoch: 1, next, gaps: Vec::new(), floor }
+fn entry(publisher: &Identity, next: u64, oldest_retained: u64) -> SummaryEntry {
+    SummaryEntry { publisher: publisher.id(), epoch: 1, next, gaps: Vec::new(), oldest_retained }
 }

@@ -9,10 +9,10 @@ use core::time::Duration;
 
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind,
+    Frame, MembershipUpdate, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind,
 };
 use rumormill_proto::{
-    CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, Record,
+    CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkEnd, LinkId, Record,
     RefuseReason, Role,
 };
 
@@ -24,7 +24,7 @@ use support::statements::{address, adjacency, identity, record, signed_record};
 fn request(requester: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
         record: signed_record(requester, incarnation, incarnation),
-        want: PeerRequestKind::Place,
+        kind: PeerRequestKind::FreeSlot,
         neighbours: Vec::new(),
         adjacency: adjacency(requester, identity(VICTIM).id(), incarnation),
     }
@@ -133,7 +133,7 @@ fn crossed_requests() -> (Rig, LinkId, DialId) {
     let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
     let joined = vec![signed_record(&identity(SMALLER), 1, 0)];
     let (left, dead) = (Vec::new(), Vec::new());
-    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    rig.receive(seed, MembershipUpdate { joined, left, dead, alive: 8, participating: 8 });
     let dial = dial_to_smaller_id(&mut rig);
     let link = rig.link_up(SMALLER, Role::Peer, None);
     assert_eq!(ask(&mut rig, link, request(&identity(SMALLER), 1)), None);
@@ -152,7 +152,7 @@ fn link_of_a_request_that_gave_way_is_closed_when_it_is_up() {
 #[test]
 fn dial_that_was_given_up_does_not_end_a_later_request() {
     let (mut rig, link, old) = crossed_requests();
-    rig.link_down(link, LinkDown::Closed(CloseReason::HandedOver));
+    rig.link_down(link, LinkEnd::Closed(CloseReason::EdgeTransferred));
     let new = dial_to_smaller_id(&mut rig);
     rig.handle(Input::DialFailed { dial: old, why: DialError::Refused });
     rig.sent.clear();
@@ -169,7 +169,7 @@ fn neighbour_that_refuted_its_death_is_reported_in_its_new_incarnation() {
     // The same process was partitioned from the seeds and declared dead; its link here stayed up.
     let joined = vec![signed_record(&identity(1), 2, 0)];
     let (left, dead) = (Vec::new(), Vec::new());
-    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    rig.receive(seed, MembershipUpdate { joined, left, dead, alive: 8, participating: 8 });
     // Then it stops; all other remotes answer.
     let mut reported = None;
     for _ in 0..1_000 {
@@ -206,7 +206,7 @@ fn member_without_an_address_is_not_asked_again_at_once() {
     let hidden = Record { addresses: Vec::new(), ..record(&identity(SMALLER), 1, 0) };
     let joined = vec![Signed::sign(hidden, &identity(SMALLER))];
     let (left, dead) = (Vec::new(), Vec::new());
-    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    rig.receive(seed, MembershipUpdate { joined, left, dead, alive: 8, participating: 8 });
     let end = rig.now + Duration::from_secs(10);
     while rig.now < end {
         for (dial, _) in std::mem::take(&mut rig.dials) {
@@ -228,7 +228,7 @@ fn peer_with_a_suspect() -> (Rig, DialId) {
     let neighbours = [(identity(2).id(), address(7002))].into();
     rig.receive(lost, Neighbourhood { neighbours, degree: 2, target: 3 });
     rig.dials.clear();
-    rig.link_down(lost, LinkDown::Lost);
+    rig.link_down(lost, LinkEnd::Lost);
     let helper =
         |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(2).id());
     let dial = rig.dials.iter().find(|(_, to)| helper(to)).map(|(dial, _)| *dial);

@@ -8,7 +8,7 @@ mod support;
 use core::time::Duration;
 
 use rumormill_proto::snapshot::PeerState;
-use rumormill_proto::{CloseReason, Config, DialTarget, LinkDown, LinkId};
+use rumormill_proto::{CloseReason, Config, DialTarget, LinkEnd, LinkId};
 
 use support::rig::{Rig, SEEDS};
 
@@ -18,7 +18,7 @@ fn joined_peer_without_seed_links(reason: CloseReason) -> Rig {
     rig.join(1);
     assert_eq!(rig.as_peer().state(), PeerState::Joined);
     for link in seed_links(&rig) {
-        rig.link_down(link, LinkDown::Closed(reason));
+        rig.link_down(link, LinkEnd::Closed(reason));
     }
     rig
 }
@@ -86,7 +86,7 @@ fn seed_at_its_link_limit_keeps_the_registration_until_the_lease_ends() {
             rig.answer_dial(dial, None);
             if matches!(to, DialTarget::Seed(_)) {
                 for link in seed_links(&rig) {
-                    rig.link_down(link, LinkDown::Closed(CloseReason::Limit));
+                    rig.link_down(link, LinkEnd::Closed(CloseReason::Limit));
                 }
             }
         }
@@ -105,7 +105,7 @@ fn leave_is_sent_to_parked_seeds_on_a_new_link() {
     let registers = rig.total("Register").0;
     // The neighbours have read the Leave.
     for link in rig.links.keys().copied().collect::<Vec<_>>() {
-        rig.link_down(link, LinkDown::Closed(CloseReason::Done));
+        rig.link_down(link, LinkEnd::Closed(CloseReason::Done));
     }
     assert!(time_to_next_seed_dial(&mut rig, Duration::from_millis(500)).is_some());
     for (dial, _) in rig.dials.clone() {

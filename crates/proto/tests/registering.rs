@@ -9,15 +9,15 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::limits::PARK_ABOVE;
+use rumormill_proto::limits::PARKING_THRESHOLD;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::{MemberState, MemberView, PeerState};
 use rumormill_proto::wire::{
-    Digest, Entries, Frame, Gossip, Leave, PeerList, Register, Registered, Verifier,
+    Digest, Entries, Frame, Gossip, Leave, PeerList, Register, RegisterAck, Verifier,
 };
 use rumormill_proto::{
-    CloseReason, Config, DialId, DialTarget, Identity, Input, LinkDown, LinkId, LinkInfo, Output,
+    CloseReason, Config, DialId, DialTarget, Identity, Input, LinkEnd, LinkId, LinkInfo, Output,
     Presence, Record, Role, Seed, SeedAddress, SeedSetup,
 };
 
@@ -77,20 +77,20 @@ fn seed_acknowledges_only_stored_registrations_also_after_a_failed_write() {
     let mut rig = Rig::seed(lan());
     let link = rig.link_up(1, Role::Peer, None);
     register(&mut rig, link, 1, 1, 1);
-    assert_eq!(sent(&rig, link, "Registered"), 0);
+    assert_eq!(sent(&rig, link, "RegisterAck"), 0);
     // A failed write is not acknowledged, and the same record is written again when it returns.
     for ticket in core::mem::take(&mut rig.stored) {
-        rig.handle(Input::NotStored { ticket });
+        rig.handle(Input::StoreFailed { ticket });
     }
-    assert_eq!(sent(&rig, link, "Registered"), 0);
+    assert_eq!(sent(&rig, link, "RegisterAck"), 0);
     register(&mut rig, link, 1, 1, 1);
     assert_eq!(rig.stored.len(), 1, "the record is written again");
-    assert_eq!(sent(&rig, link, "Registered"), 0);
+    assert_eq!(sent(&rig, link, "RegisterAck"), 0);
     complete_writes(&mut rig);
-    assert_eq!(sent(&rig, link, "Registered"), 1);
+    assert_eq!(sent(&rig, link, "RegisterAck"), 1);
     // A record that is stored already is acknowledged without a write.
     register(&mut rig, link, 1, 1, 1);
-    assert_eq!((rig.stored.len(), sent(&rig, link, "Registered")), (0, 2));
+    assert_eq!((rig.stored.len(), sent(&rig, link, "RegisterAck")), (0, 2));
 }
 
 /// S6: a seed serves membership only.
@@ -137,7 +137,7 @@ fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     let elsewhere = link_from(&mut rig, 1, Role::Peer, None, "192.0.2.1:40000");
     register(&mut rig, elsewhere, 1, 1, 1);
     complete_writes(&mut rig);
-    assert_eq!((sent(&rig, elsewhere, "RegisterRefused"), members(&rig).len()), (1, 0));
+    assert_eq!((sent(&rig, elsewhere, "RegisterReject"), members(&rig).len()), (1, 0));
     let here = link_from(&mut rig, 2, Role::Peer, None, "127.0.0.1:40000");
     register(&mut rig, here, 2, 1, 1);
     complete_writes(&mut rig);
@@ -150,7 +150,7 @@ fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     let left_record = Record { presence: Presence::Left, ..record(&identity(1), 1, 3) };
     rig.receive(elsewhere, Leave { record: Signed::sign(left_record, &identity(1)) });
     complete_writes(&mut rig);
-    assert_eq!(sent(&rig, elsewhere, "RegisterRefused"), 1);
+    assert_eq!(sent(&rig, elsewhere, "RegisterReject"), 1);
 }
 
 /// The peers whose records a seed has sent on a link, and the last number of live peers that it has
@@ -164,11 +164,11 @@ fn listed_on(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
                 peers.extend(f.records.iter().map(|r| number(r.id)));
                 alive = Some(f.alive);
             }
-            Frame::MembersChanged(f) => {
+            Frame::MembershipUpdate(f) => {
                 peers.extend(f.joined.iter().map(|r| number(r.id)));
                 alive = Some(f.alive);
             }
-            Frame::Registered(f) => alive = Some(f.alive),
+            Frame::RegisterAck(f) => alive = Some(f.alive),
             Frame::Entries(f) => peers.extend(f.entries.iter().map(|e| number(e.record.id))),
             _ => {}
         }
@@ -256,9 +256,9 @@ fn shared_identity_of_seeds_is_reported_once() {
 fn processes_with_one_identity_are_shown_each_others_records() {
     let mut rig = Rig::seed(lan());
     let links = [1, 1].map(|n| rig.link_up(n, Role::Peer, None));
-    let record_of = |process, rival, incarnation| {
+    let record_of = |process, other_process, incarnation| {
         Signed::sign(
-            Record { process, rival, ..record(&identity(1), incarnation, 0) },
+            Record { process, other_process, ..record(&identity(1), incarnation, 0) },
             &identity(1),
         )
     };
@@ -267,7 +267,7 @@ fn processes_with_one_identity_are_shown_each_others_records() {
     rig.receive(links[1], Register { record: record_of(20, None, 2) });
     complete_writes(&mut rig);
     assert_eq!(
-        sent(&rig, links[0], "RegisterRefused"),
+        sent(&rig, links[0], "RegisterReject"),
         1,
         "the earlier process is shown the later one"
     );
@@ -275,16 +275,16 @@ fn processes_with_one_identity_are_shown_each_others_records() {
     assert_eq!(rig.events.get("duplicate_identity"), None, "an earlier record is no proof");
     rig.receive(links[0], Register { record: record_of(10, Some(20), 3) });
     complete_writes(&mut rig);
-    assert_eq!(sent(&rig, links[1], "RegisterRefused"), 1);
-    assert_eq!(sent(&rig, links[0], "Registered"), 2, "the earlier process is registered again");
+    assert_eq!(sent(&rig, links[1], "RegisterReject"), 1);
+    assert_eq!(sent(&rig, links[0], "RegisterAck"), 2, "the earlier process is registered again");
     let Node::Seed(seed) = &rig.node else { panic!("not a seed") };
     assert_eq!(seed.snapshot(rig.now).counters.get("duplicate_identities"), 1);
     assert_eq!(members(&rig)[0].incarnation, 3);
 }
 
-/// A seed with more links than `PARK_ABOVE` closes a link after the acknowledgement and the list,
-/// in whichever order they are sent: on a second visit the record is known and acknowledged at
-/// once, before the peer requests the list.
+/// A seed with more links than `PARKING_THRESHOLD` closes a link after the acknowledgement and the
+/// list, in whichever order they are sent: on a second visit the record is known and acknowledged
+/// at once, before the peer requests the list.
 #[test]
 fn seed_above_its_link_limit_closes_links_after_acknowledgement_and_list() {
     let mut rig = Rig::seed(lan());
@@ -306,7 +306,7 @@ fn seed_above_its_link_limit_closes_links_after_acknowledgement_and_list() {
         seed.handle(now, Input::LinkUp { link, info });
         link
     };
-    for n in 0..PARK_ABOVE as u32 {
+    for n in 0..PARKING_THRESHOLD as u32 {
         let mut id = [0xee; 32];
         id[..4].copy_from_slice(&n.to_be_bytes());
         up(seed, rumormill_proto::PeerId::from_bytes(id));
@@ -329,7 +329,7 @@ fn seed_above_its_link_limit_closes_links_after_acknowledgement_and_list() {
             }
         }
         assert_eq!(ended, Some(CloseReason::Done), "visit {visit}");
-        seed.handle(now, Input::LinkDown { link, why: LinkDown::Local(CloseReason::Done) });
+        seed.handle(now, Input::LinkDown { link, why: LinkEnd::Local(CloseReason::Done) });
     }
 }
 
@@ -341,9 +341,9 @@ fn large_registry_is_sent_in_parts() {
         rig.answer_dial(dial, None);
     }
     let link = *rig.links.keys().next().unwrap();
-    let ask = |entries, want| Entries {
+    let ask = |entries, requested_buckets| Entries {
         entries,
-        want,
+        requested_buckets,
         nonce: ByteArray::from([0; 16]),
         compared: true,
         synced: true,
@@ -374,7 +374,7 @@ fn seed_that_does_not_acknowledge_is_replaced() {
         while let Some((link, frame)) = rig.sent.pop_front() {
             let Some(remote) = rig.links.get(&link).copied() else { continue };
             let answer: Frame = match frame {
-                Frame::Register(f) if remote.number != mute => Registered {
+                Frame::Register(f) if remote.number != mute => RegisterAck {
                     incarnation: f.record.incarnation,
                     sequence: f.record.sequence,
                     alive: 1,
@@ -414,9 +414,9 @@ fn seed_that_does_not_acknowledge_is_replaced() {
     assert_eq!(view.counters.get("registrations_overdue"), 1);
 }
 
-fn acknowledgement(incarnation: u64, sequence: u64) -> Registered {
+fn acknowledgement(incarnation: u64, sequence: u64) -> RegisterAck {
     let nonce = ByteArray::from([5; 16]);
-    Registered {
+    RegisterAck {
         incarnation,
         sequence,
         alive: 1,
@@ -466,14 +466,14 @@ fn stopping_seed_pushes_gathered_changes() {
     let second = rig.link_up(2, Role::Peer, None);
     register(&mut rig, second, 2, 1, 2);
     complete_writes(&mut rig);
-    let before = sent(&rig, first, "MembersChanged");
+    let before = sent(&rig, first, "MembershipUpdate");
     let now = rig.now;
     match &mut rig.node {
         Node::Seed(seed) => seed.stop(now),
         Node::Peer(_) => panic!("a peer"),
     }
     rig.drain();
-    assert_eq!(sent(&rig, first, "MembersChanged"), before + 1);
+    assert_eq!(sent(&rig, first, "MembershipUpdate"), before + 1);
 }
 
 #[test]
@@ -498,11 +498,11 @@ fn leave_is_accepted_with_any_target_degree() {
         Signed::sign(record, &identity(1))
     };
     rig.receive(link, Register { record: too_high(Presence::Alive, 1) });
-    let refused = sent(&rig, link, "RegisterRefused");
+    let refused = sent(&rig, link, "RegisterReject");
     register(&mut rig, link, 1, 1, 2);
     complete_writes(&mut rig);
     rig.receive(link, Leave { record: too_high(Presence::Left, 3) });
     complete_writes(&mut rig);
-    assert_eq!((refused, sent(&rig, link, "RegisterRefused")), (1, 1));
+    assert_eq!((refused, sent(&rig, link, "RegisterReject")), (1, 1));
     assert_eq!(members(&rig)[0].state, MemberState::Left);
 }

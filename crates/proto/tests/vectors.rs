@@ -17,12 +17,12 @@ use minicbor::bytes::ByteArray;
 use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, Close, Confirm, Confirmed, Data,
-    Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave, LostPeer, MembersChanged,
+    Accept, Accusation, Ack, AckEntry, Announce, Appoint, Census, Close, Confirm, ConfirmReply,
+    Data, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave, LostPeer, MembershipUpdate,
     Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit, Ping, Pong, Position,
-    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
-    Verdict, Verifier, Votes, ack_token, encode,
+    PositionAck, ProbeReply, ProbeRequest, Prune, Pull, PullEnd, Range, Redirect, Register,
+    RegisterAck, RegisterReject, Reject, Report, SeedName, StreamMark, Summary, SummaryEntry,
+    Testify, Verdict, Verifier, Votes, ack_token, encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -201,7 +201,7 @@ fn link_frames(page: &mut Page) {
     page.frame("nonce 1000", Ping { nonce: 1000 });
     page.frame("nonce 1000", Pong { nonce: 1000 });
     page.frame("after 16 384 bytes", Position { bytes: 16_384 });
-    page.frame("all of them", PositionRead { bytes: 16_384 });
+    page.frame("all of them", PositionAck { bytes: 16_384 });
 }
 
 fn registration_frames(page: &mut Page) {
@@ -214,7 +214,7 @@ fn registration_frames(page: &mut Page) {
         |host_port: &str, i: &Identity| SeedName { host_port: host_port.to_owned(), id: i.id() };
     page.frame(
         "incarnation 3, sequence 4, 20 alive, seeds 11 (a:7000) and 12 (b:7000), synced",
-        Registered {
+        RegisterAck {
             incarnation: 3,
             sequence: 4,
             alive: 20,
@@ -226,7 +226,7 @@ fn registration_frames(page: &mut Page) {
     );
     page.frame(
         "declared dead in incarnation 3, sequence 4",
-        RegisterRefused {
+        RegisterReject {
             reason: RefuseReason::DeclaredDead,
             record: Some(signed_record(&one, 3, 4)),
             certificate: Some(c()),
@@ -240,7 +240,7 @@ fn registration_frames(page: &mut Page) {
     );
     page.frame(
         "peer 2 joined, nobody left, peer 1 died, 19 alive",
-        MembersChanged {
+        MembershipUpdate {
             joined: vec![signed_record(&two, 1, 0)],
             left: Vec::new(),
             dead: vec![c()],
@@ -257,21 +257,21 @@ fn registration_frames(page: &mut Page) {
 fn overlay_frames(page: &mut Page) {
     let [one, two, three, ..] = ids();
     let r = signed_record(&one, 3, 4);
-    let request = |want| PeerRequest {
+    let request = |kind| PeerRequest {
         record: r.clone(),
-        want,
+        kind,
         neighbours: vec![three.id()],
         adjacency: adjacency(&one, two.id(), 3),
     };
-    page.frame("peer 1 asks peer 2 for a place", request(PeerRequestKind::Place));
-    page.frame("for the place of peer 3", request(PeerRequestKind::Replace(three.id())));
+    page.frame("peer 1 asks peer 2 for a free slot", request(PeerRequestKind::FreeSlot));
+    page.frame("for the slot of peer 3", request(PeerRequestKind::Replacement(three.id())));
     page.frame(
         "for an exchange, giving peer 3",
-        request(PeerRequestKind::Mix { give: three.id() }),
+        request(PeerRequestKind::EdgeSwap { give: three.id() }),
     );
     page.frame(
         "to give up peer 3, both being over",
-        request(PeerRequestKind::Shed { give: three.id() }),
+        request(PeerRequestKind::SurplusPairing { give: three.id() }),
     );
     let two_says = signed_record(&two, 1, 0);
     page.frame(
@@ -279,17 +279,17 @@ fn overlay_frames(page: &mut Page) {
         PeerReply::Accept(Accept {
             record: two_says.clone(),
             adjacency: adjacency(&two, one.id(), 1),
-            then: Some(signed_record(&three, 1, 0)),
+            transfer: Some(signed_record(&three, 1, 0)),
         }),
     );
     page.frame(
         "no, it is full",
-        PeerReply::Reject(Reject { reason: RefuseReason::Full, record: two_says, take: None }),
+        PeerReply::Reject(Reject { reason: RefuseReason::Full, record: two_says, transfer: None }),
     );
     page.frame("peer 3 may", Permit { peer: three.id() });
     page.frame(
-        "link with peer 3 in the place of peer 2",
-        Rewire { to: signed_record(&three, 1, 0), in_place_of: two.id() },
+        "link with peer 3 in the slot of peer 2",
+        Redirect { to: signed_record(&three, 1, 0), in_place_of: two.id() },
     );
     page.frame(
         "peer 2 at 127.0.0.1:7002, degree 1, target 3",
@@ -313,7 +313,7 @@ fn message_frames(page: &mut Page) {
     page.frame("not here", Data { id, batch: None, age_ms: None });
     let gaps = vec![(1, 2), (4, 7)];
     let publisher = one.id();
-    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps, floor: 0 };
+    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps, oldest_retained: 0 };
     let these = |of: &[&Identity]| of.iter().map(|i| ack_token(&i.id())).collect();
     page.frame(
         "the batches of peers 1 and 2, with what was received of peer 1: all below 9 but 1 and 4 to 6",
@@ -334,8 +334,8 @@ fn message_frames(page: &mut Page) {
                 publisher,
                 epoch: 3,
                 paced: 9,
-                left: 1,
-                patient: 7,
+                lagging_peers: 1,
+                long_paced: 7,
                 held: 7,
                 peers: 2,
                 sum,
@@ -348,8 +348,8 @@ fn message_frames(page: &mut Page) {
         publisher,
         epoch: 3,
         paced: 9,
-        left: 0,
-        patient: 9,
+        lagging_peers: 0,
+        long_paced: 9,
         held: 9,
         peers: 1,
         sum: ack_token(&two.id()),
@@ -367,8 +367,8 @@ fn message_frames(page: &mut Page) {
                 publisher,
                 epoch: 3,
                 paced: 7,
-                left: 0,
-                patient: 7,
+                lagging_peers: 0,
+                long_paced: 7,
                 held: 7,
                 peers: 2,
                 sum,
@@ -383,17 +383,17 @@ fn message_frames(page: &mut Page) {
         "hash 258, peer 1: all below 9 but 1 and 4 to 6",
         Summary { hash: 258, entries: Some(vec![e]) },
     );
-    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps: vec![(4, 7)], floor: 3 };
+    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps: vec![(4, 7)], oldest_retained: 3 };
     page.frame(
         "the same, and nothing below 3 can be had",
         Summary { hash: 258, entries: Some(vec![e]) },
     );
     page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range], nonce: 1 });
-    page.frame("it was 2 batches", Pulled { batches: 2, refused: false, nonce: 1 });
-    page.frame("refused", Pulled { batches: 0, refused: true, nonce: 1 });
+    page.frame("it was 2 batches", PullEnd { batches: 2, refused: false, nonce: 1 });
+    page.frame("refused", PullEnd { batches: 0, refused: true, nonce: 1 });
     page.frame("numbers 4 to 6 of peer 1", Confirm { streams: vec![range] });
     let mark = StreamMark { publisher, epoch: 3, next: 6 };
-    page.frame("of these all below 6", Confirmed { streams: vec![mark], leaving: false });
+    page.frame("of these all below 6", ConfirmReply { streams: vec![mark], leaving: false });
 }
 
 fn death_frames(page: &mut Page) {
@@ -401,7 +401,7 @@ fn death_frames(page: &mut Page) {
     page.frame("peer 1 in incarnation 3", ProbeRequest { subject: one.id(), incarnation: 3 });
     page.frame("peer 1 is silent", ProbeReply { subject: one.id(), verdict: Verdict::Silent });
     page.frame("the report above", Report { report: report(&two, &one, 3) });
-    page.frame("incarnation 3, no certificate", Accused { incarnation: 3, certificate: None });
+    page.frame("incarnation 3, no certificate", Accusation { incarnation: 3, certificate: None });
     page.frame(
         "the appointment above",
         Appoint {
@@ -427,7 +427,7 @@ fn death_frames(page: &mut Page) {
         "peer 1, alive; wants bucket 138; ends a comparison; synced",
         Entries {
             entries: vec![Entry::new(signed_record(&one, 3, 4))],
-            want: vec![138],
+            requested_buckets: vec![138],
             nonce: ByteArray::from([5; 16]),
             compared: true,
             synced: true,
@@ -489,9 +489,9 @@ fn summary_hash() -> u64 {
         seeds: [].into(),
         incarnation: 1,
         anchors: Vec::new(),
-        kept: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),
-        delivered: Vec::new(),
-        compacted: vec![],
+        retained: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),
+        delivered_marks: Vec::new(),
+        closed_up_to: vec![],
         rng_seed: [0; 32],
     };
     let mut peer = Peer::new(setup, Time::ZERO);
@@ -508,7 +508,7 @@ fn summary_hash() -> u64 {
     peer.handle(Time::ZERO, Input::LinkUp { link: LinkId(1), info });
     let request = PeerRequest {
         record: signed_record(&asker, 1, 0),
-        want: PeerRequestKind::Overflow,
+        kind: PeerRequestKind::Overflow,
         neighbours: Vec::new(),
         adjacency: adjacency(&asker, peer.id(), 1),
     };

@@ -9,7 +9,7 @@ use core::time::Duration;
 use minicbor::bytes::ByteArray;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{Entries, Frame, Ping, Pong, Register, Votes};
-use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role, Time};
+use rumormill_proto::{Config, LinkEnd, LinkId, PeerId, Role, Time};
 
 use support::rig::Rig;
 use support::statements::{identity, report, signed_record, vote};
@@ -39,7 +39,7 @@ fn with_a_case() -> (Rig, [LinkId; 3]) {
         links[0],
         Entries {
             entries: [ACCUSED, WITNESSES[0], WITNESSES[1], 4].map(alive).to_vec(),
-            want: Vec::new(),
+            requested_buckets: Vec::new(),
             nonce: ByteArray::from([0; 16]),
             compared: true,
             synced: true,
@@ -205,7 +205,7 @@ fn vote_of_an_unlinked_seed_does_not_count() {
     let (mut rig, links) = with_a_case();
     cast_vote(&mut rig, links, 11);
     cast_vote(&mut rig, links, 12);
-    rig.link_down(links[1], LinkDown::Lost);
+    rig.link_down(links[1], LinkEnd::Lost);
     probe_fails(&mut rig);
     assert_eq!(event_count(&rig, "peer_removed"), 0);
 }

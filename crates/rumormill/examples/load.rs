@@ -333,7 +333,7 @@ async fn report_if_blocked(nodes: Vec<Node>, at: Instant) {
             "{}: published {}, held {}, in flight {} of {}, {} neighbours, {} trees",
             s.name,
             s.published,
-            s.held_messages,
+            s.retained_messages,
             s.unacknowledged_bytes,
             s.window_bytes,
             s.neighbours.len(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
-    DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
+    DialError, DialId, Event, Identity, LinkEnd, LinkId, LinkInfo, PeerId, Role, StoreTicket,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -14,7 +14,7 @@ use crate::counters::TransportCounters;
 use crate::error::StartError;
 use crate::gate::Gate;
 use crate::inbox::Inbox;
-use crate::link::LinkQueue;
+use crate::link::SharedLinkQueue;
 use crate::network_key::NetworkKey;
 use crate::partition::Partition;
 use crate::trace::NodeLabel;
@@ -25,11 +25,11 @@ use crate::tuning::Tuning;
 #[derive(Debug)]
 pub(crate) enum DriverInput {
     /// A link is ready; the driver writes to it through its queue.
-    LinkUp { link: LinkId, info: Box<LinkInfo>, queue: Arc<LinkQueue> },
+    LinkUp { link: LinkId, info: Box<LinkInfo>, queue: Arc<SharedLinkQueue> },
     /// A verified frame.
     Frame { link: LinkId, frame: Verified<Frame> },
     /// A link has ended; the last input of that link.
-    LinkDown { link: LinkId, why: LinkDown },
+    LinkDown { link: LinkId, why: LinkEnd },
     /// A dial failed.
     DialFailed { dial: DialId, why: DialError },
     /// The name of a linked seed resolves to other addresses.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rumormill_proto::Counters;
+use rumormill_proto::{Class, Counters};
 
 use crate::delays::DelayRecorder;
 
@@ -167,6 +167,19 @@ define_counters! {
     store_corrupt,
     /// Events that a slow subscriber missed.
     subscriber_missed_events,
+}
+
+impl TransportCounters {
+    /// The counter of frames of a class that a link's queue has dropped.
+    pub(crate) const fn dropped(&self, class: Class) -> &Counter {
+        match class {
+            Class::Liveness => &self.dropped_liveness,
+            Class::Announce => &self.dropped_announce,
+            Class::Payload => &self.dropped_payload,
+            Class::History => &self.dropped_history,
+            Class::Control | Class::Last => &self.dropped_control,
+        }
+    }
 }
 
 #[cfg(test)]

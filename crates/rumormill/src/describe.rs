@@ -90,7 +90,7 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
             }
             None => format!("{name} ({id}) is in the network, incarnation {incarnation}"),
         },
-        Event::MemberGone { id, name } => {
+        Event::MemberExpired { id, name } => {
             format!("{name} ({id}) is not in the network any more: no seed knows it")
         }
         Event::MemberLeft { id, name } => format!("{name} ({id}) left the network"),
@@ -106,8 +106,8 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
         Event::NeighbourDown { id, name, why, degree } => {
             format!("{name} ({id}) is no neighbour any more: {why}; {degree} left")
         }
-        Event::RequestRefused { peer, by_us, reason } => {
-            if *by_us {
+        Event::RequestRefused { peer, by_this_node, reason } => {
+            if *by_this_node {
                 format!("refused {peer} as a neighbour: {reason}")
             } else {
                 format!("refused by {peer} as a neighbour: {reason}")
@@ -250,7 +250,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rumormill_proto::{CloseReason, LinkDown, MessageId, RefuseReason};
+    use rumormill_proto::{CloseReason, LinkEnd, MessageId, RefuseReason};
 
     use super::*;
 
@@ -277,7 +277,7 @@ mod tests {
             Event::Degraded { registrations: 1, quorum: 2 },
             Event::Restored { registrations: 2 },
             Event::MemberJoined { id, name: name.clone(), address: None, incarnation: 1 },
-            Event::MemberGone { id, name: name.clone() },
+            Event::MemberExpired { id, name: name.clone() },
             Event::MemberLeft { id, name: name.clone() },
             Event::MemberDead {
                 id,
@@ -287,8 +287,8 @@ mod tests {
                 seeds: vec![],
             },
             Event::NeighbourUp { id, name: name.clone(), degree: 1, target: 3 },
-            Event::NeighbourDown { id, name: name.clone(), why: LinkDown::Lost, degree: 0 },
-            Event::RequestRefused { peer: id, by_us: true, reason: RefuseReason::Full },
+            Event::NeighbourDown { id, name: name.clone(), why: LinkEnd::Lost, degree: 0 },
+            Event::RequestRefused { peer: id, by_this_node: true, reason: RefuseReason::Full },
             Event::Throttled { peer: id, request: "Pull" },
             Event::Suspected { id, name: name.clone(), incarnation: 1 },
             Event::SuspicionCleared { id, by: id },

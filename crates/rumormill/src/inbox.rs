@@ -326,14 +326,14 @@ impl Inbox {
 /// request is taken alone, and its cost is charged before the next one.
 fn is_cost_proportional(input: &DriverInput) -> bool {
     let DriverInput::Frame { frame, .. } = input else { return false };
-    matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Pulled(_))
+    matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::PullEnd(_))
 }
 
 #[cfg(test)]
 mod tests {
     use futures_poll::poll_once;
-    use rumormill_proto::wire::{Ping, Pull, Pulled, Verified, Verifier};
-    use rumormill_proto::{LinkDown, Role};
+    use rumormill_proto::wire::{Ping, Pull, PullEnd, Verified, Verifier};
+    use rumormill_proto::{LinkEnd, Role};
 
     use super::*;
 
@@ -374,8 +374,8 @@ mod tests {
         Pull { ranges: Vec::new(), nonce: 0 }
     }
 
-    const fn cheap() -> Pulled {
-        Pulled { batches: 1, refused: false, nonce: 0 }
+    const fn cheap() -> PullEnd {
+        PullEnd { batches: 1, refused: false, nonce: 0 }
     }
 
     fn link_of(input: &DriverInput) -> u64 {
@@ -461,7 +461,7 @@ mod tests {
     fn end_of_link_comes_after_its_frames() {
         let inbox = inbox();
         put(&inbox, 1, request(), 10);
-        let down = DriverInput::LinkDown { link: LinkId(1), why: LinkDown::Lost };
+        let down = DriverInput::LinkDown { link: LinkId(1), why: LinkEnd::Lost };
         poll_once(inbox.push(down)).unwrap();
         let mut inputs = Vec::new();
         inbox.take_next(&mut inputs);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use rumormill_proto::limits::MAX_SEEDS;
 use rumormill_proto::wire::Verifier;
-use rumormill_proto::{Config, Identity, Role, SeedAddress};
+use rumormill_proto::{Config, Identity, Role, SeedAddress, StateMachine};
 use tokio::sync::mpsc;
 
 use crate::context::{ContextSetup, NewContext, NodeContext};
 use crate::counters::TransportCounters;
-use crate::driver::{self, ChannelsGuard, Clock, Core, DriverSetup, SharedCore};
+use crate::driver::{self, ChannelsGuard, Clock, DriverSetup, SharedCore};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -87,7 +87,7 @@ impl LaunchOptions {
     }
 
     /// Starts the tasks of a node. `make` creates the core at the moment the node's clock starts.
-    pub(crate) fn run<C: Core>(
+    pub(crate) fn run<C: StateMachine + Send + 'static>(
         self,
         make: impl FnOnce() -> C,
         label: NodeLabel,

@@ -74,12 +74,12 @@ mod tests;
 
 pub use rumormill_proto as proto;
 pub use rumormill_proto::snapshot::{
-    Departed, HeldMessage, MemberState, MemberView, NeighbourView, OtherSeedView, PeerSnapshot,
-    PeerState, PublisherView, Receipt, SeedSnapshot, SeedView, TreeView,
+    DepartedMember, MemberState, MemberView, NeighbourView, OtherSeedView, PeerSnapshot, PeerState,
+    PublisherView, Receipt, RetainedMessage, SeedSnapshot, SeedView, TreeView,
 };
 pub use rumormill_proto::{
     Address, Batch, BroadcastMode, CloseReason, Config, ConfigBuilder, ConfigError, Counters,
-    Event, Identity, LinkDown, Message, MessageId, Name, NameError, PeerId, Preset, RefuseReason,
+    Event, Identity, LinkEnd, Message, MessageId, Name, NameError, PeerId, Preset, RefuseReason,
     Role, SeedAddress, StreamId, WallTime,
 };
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumormill_proto::limits::MAX_ADDRESSES;
 use rumormill_proto::snapshot::{
-    HeldMessage, MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView,
+    MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView, RetainedMessage,
 };
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
@@ -270,8 +270,8 @@ impl Node {
     ///
     /// # Errors
     /// As [`members`](Node::members).
-    pub async fn messages(&self, limit: usize) -> Result<Vec<HeldMessage>, StoppedError> {
-        self.handle.call(move |peer, _| peer.held_messages(limit, None)).await
+    pub async fn messages(&self, limit: usize) -> Result<Vec<RetainedMessage>, StoppedError> {
+        self.handle.call(move |peer, _| peer.retained_messages(limit, None)).await
     }
 
     /// The newest `limit` of the retained messages that arrived before the message `before`, oldest
@@ -283,8 +283,8 @@ impl Node {
         &self,
         before: MessageId,
         limit: usize,
-    ) -> Result<Vec<HeldMessage>, StoppedError> {
-        let held = move |peer: &mut Peer, _| peer.held_messages(limit, Some(before));
+    ) -> Result<Vec<RetainedMessage>, StoppedError> {
+        let held = move |peer: &mut Peer, _| peer.retained_messages(limit, Some(before));
         self.handle.call(held).await
     }
 
@@ -347,8 +347,8 @@ impl Node {
 
     /// How many messages of this node no other node is known to hold; 0 after the node has ended.
     #[must_use]
-    pub fn unconfirmed(&self) -> u64 {
-        self.handle.shared_core().with(|peer, _| peer.unconfirmed()).unwrap_or(0)
+    pub fn unconfirmed_messages(&self) -> u64 {
+        self.handle.shared_core().with(|peer, _| peer.unconfirmed_messages()).unwrap_or(0)
     }
 
     /// Fault injection: ends at once without notice, as a crash would. Sockets are closed by being
@@ -522,7 +522,7 @@ impl NodeBuilder {
         })
         .await?;
         let found = opened.found;
-        let (kept, incarnation) =
+        let (stored, incarnation) =
             found.unwrap_or_else(|| (StoredPeerState::default(), start_number(None, wall_clock())));
         let identity = opened.identity;
         let listener = launch.take_listener()?;
@@ -544,10 +544,10 @@ impl NodeBuilder {
             addresses,
             seeds: launch.seeds.clone().into(),
             incarnation,
-            anchors: kept.anchors,
-            kept: kept.batches,
-            delivered: kept.delivered,
-            compacted: kept.compacted,
+            anchors: stored.anchors,
+            retained: stored.batches,
+            delivered_marks: stored.delivered,
+            closed_up_to: stored.closed_up_to,
             rng_seed: crate::random_bytes()?,
         };
         let label = NodeLabel { name: name.as_str().to_owned(), id: identity.id() };
@@ -562,8 +562,8 @@ fn load_peer_state(
     verifier: &Verifier,
     counters: &Arc<crate::counters::TransportCounters>,
 ) -> Result<(StoredPeerState, u64), redb::Error> {
-    let kept = database.peer_state(verifier, counters)?;
+    let stored = database.peer_state(verifier, counters)?;
     // The incarnation is durable before its first use: after a crash, no node may see it twice.
-    let incarnation = database.begin_incarnation(kept.incarnation, wall_clock())?;
-    Ok((kept, incarnation))
+    let incarnation = database.begin_incarnation(stored.incarnation, wall_clock())?;
+    Ok((stored, incarnation))
 }

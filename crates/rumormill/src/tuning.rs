@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rumormill_proto::link_queue::QueueLimits;
 use rumormill_proto::{Role, limits};
 
 /// How long a node may take to leave, by default.
@@ -38,16 +39,8 @@ pub(crate) struct Tuning {
     pub(crate) input_bytes_per_link: usize,
     /// Probes and probe answers of one link that wait for the driver.
     pub(crate) probes_per_link: usize,
-    /// Bytes in a link's queue of probes and probe answers.
-    pub(crate) queue_liveness: usize,
-    /// Bytes in a link's control queue.
-    pub(crate) queue_control: usize,
-    /// Bytes in a link's announcement queue.
-    pub(crate) queue_announce: usize,
-    /// Bytes in a link's payload queue.
-    pub(crate) queue_payload: usize,
-    /// Bytes in a link's queue of answers to pulls.
-    pub(crate) queue_history: usize,
+    /// Bytes in the queues of a link.
+    pub(crate) queue: QueueLimits,
     /// How long this node may take to leave, unless a call says otherwise.
     pub(crate) leave_within: Duration,
     /// The first pause after a failed commit; it doubles up to 32 times this.
@@ -76,11 +69,7 @@ impl Tuning {
             inputs_per_link: 128,
             input_bytes_per_link: 1024 * 1024,
             probes_per_link: 4,
-            queue_liveness: limits::QUEUE_LIVENESS,
-            queue_control: limits::QUEUE_CONTROL,
-            queue_announce: limits::QUEUE_ANNOUNCE,
-            queue_payload: limits::QUEUE_PAYLOAD,
-            queue_history: limits::QUEUE_HISTORY,
+            queue: QueueLimits::STANDARD,
             leave_within: LEAVE_WITHIN,
             store_retry: Duration::from_secs(1),
             store_pending_bytes: 64 * 1024 * 1024,

@@ -93,7 +93,7 @@ async fn idle_readers_slow_no_publisher_and_get_gaps_in_order() {
     let everything = EACH * peers.len() as u64;
     for (peer, inbox) in peers.iter().zip(stopped.drain(..)) {
         // Memory is bounded by the retention, although the subscription was never read.
-        let held = peer.snapshot().await.unwrap().held_bytes;
+        let held = peer.snapshot().await.unwrap().retained_bytes;
         assert!(held <= 5 << 20, "{held} bytes");
         let seen = read_all(inbox, everything).await;
         assert!(seen.missing > 0, "the reader was far too late for all messages");

@@ -243,7 +243,7 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
         })
         .await;
         let s = p.node.snapshot().await.unwrap();
-        assert!(s.held_bytes <= RETENTION + (1 << 20), "{} bytes held", s.held_bytes);
+        assert!(s.retained_bytes <= RETENTION + (1 << 20), "{} bytes held", s.retained_bytes);
     }
     // The slow peer gets the messages that are still retained, and gaps for the others.
     wait_until("the end at the slow peer", || async {

@@ -112,7 +112,7 @@ struct Row {
 }
 
 fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
-    let config = Config::lan().broadcast(mode).mix_interval(case.swap_every).build().unwrap();
+    let config = Config::lan().broadcast(mode).swap_interval(case.swap_every).build().unwrap();
     let latency = Latency::Uniform { min: Duration::from_millis(1), max: Duration::from_millis(2) };
     let mut w = World::new(WorldConfig { latency, ..WorldConfig::new(seed, config) });
     w.add_seeds(3);

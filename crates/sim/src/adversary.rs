@@ -17,10 +17,9 @@ use rumormill_proto::wire::{
 };
 use rumormill_proto::{
     Batch, Class, Identity, Input, LinkId, MessageId, Output, Peer, PeerId, PeerSetup, Role,
-    StoreOp, Time,
+    StateMachine, StoreOp, Time,
 };
 
-use crate::machine::Machine;
 use crate::random::RngStream;
 use crate::scenario::AdversaryKind;
 
@@ -297,7 +296,11 @@ fn forge(batch: &Batch) -> Option<Batch> {
     Batch::from_wire(Bytes::from(bytes)).ok()
 }
 
-impl Machine for AdversaryPeer {
+impl StateMachine for AdversaryPeer {
+    fn id(&self) -> PeerId {
+        self.peer.id()
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         self.record_input(&input);
         if !matches!(input, Input::Timeout) || self.peer.poll_timeout().is_some_and(|t| t <= now) {

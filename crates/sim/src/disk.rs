@@ -22,7 +22,7 @@ pub struct Disk {
     /// Delivery mark of each stream: the sequence number after the last delivered one.
     marks: BTreeMap<StreamId, u64>,
     /// The epoch of each publisher up to which its streams have ended.
-    compacted: BTreeMap<PeerId, u64>,
+    closed_up_to: BTreeMap<PeerId, u64>,
     /// The registry of a seed.
     pub entries: BTreeMap<PeerId, Entry>,
     /// The nonce from which target degrees are drawn.
@@ -42,8 +42,8 @@ impl Disk {
     }
 
     /// For each publisher the last of its streams that has ended; all earlier ones have ended too.
-    pub fn compacted(&self) -> impl Iterator<Item = StreamId> {
-        self.compacted.iter().map(|(&publisher, &epoch)| StreamId { publisher, epoch })
+    pub fn closed_up_to(&self) -> impl Iterator<Item = StreamId> {
+        self.closed_up_to.iter().map(|(&publisher, &epoch)| StreamId { publisher, epoch })
     }
 
     /// The end of each known stream of a publisher: the highest of its delivery mark and the ends
@@ -69,8 +69,8 @@ impl Disk {
 
     fn apply_one(&mut self, op: StoreOp) {
         match op {
-            StoreOp::Incarnation(n) => self.incarnation = Some(n),
-            StoreOp::Anchors(records) => self.anchors = records,
+            StoreOp::PutIncarnation(n) => self.incarnation = Some(n),
+            StoreOp::PutAnchors(records) => self.anchors = records,
             StoreOp::PutBatch(batch) => {
                 let number = *self.arrival.entry(batch_id(&batch)).or_insert(self.arrivals);
                 self.arrivals += 1;
@@ -81,17 +81,17 @@ impl Disk {
                     self.batches.remove(&number);
                 }
             }
-            StoreOp::Delivered(m) => {
+            StoreOp::PutDelivered(m) => {
                 self.marks.insert(m.stream(), m.to);
             }
-            StoreOp::Forget(stream) => {
+            StoreOp::RemoveDelivered(stream) => {
                 self.marks.remove(&stream);
             }
-            StoreOp::Compacted(stream) => {
-                self.compacted.insert(stream.publisher, stream.epoch);
+            StoreOp::PutClosedUpTo(stream) => {
+                self.closed_up_to.insert(stream.publisher, stream.epoch);
             }
-            StoreOp::RemoveCompacted(publisher) => {
-                self.compacted.remove(&publisher);
+            StoreOp::RemoveClosedUpTo(publisher) => {
+                self.closed_up_to.remove(&publisher);
             }
             StoreOp::PutEntry(entry) => {
                 self.entries.insert(entry.id(), entry);
@@ -99,7 +99,7 @@ impl Disk {
             StoreOp::RemoveEntry(id) => {
                 self.entries.remove(&id);
             }
-            StoreOp::Nonce(nonce) => self.nonce = Some(nonce),
+            StoreOp::PutNonce(nonce) => self.nonce = Some(nonce),
         }
     }
 }
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn later_write_replaces_earlier_value() {
         let mut disk = Disk::default();
-        disk.apply(vec![StoreOp::Incarnation(1), StoreOp::Nonce([1; 16])]);
-        disk.apply(vec![StoreOp::Incarnation(2)]);
+        disk.apply(vec![StoreOp::PutIncarnation(1), StoreOp::PutNonce([1; 16])]);
+        disk.apply(vec![StoreOp::PutIncarnation(2)]);
         assert_eq!(disk.incarnation, Some(2));
         assert_eq!(disk.nonce, Some([1; 16]));
         assert_eq!(disk.batches().count(), 0);

@@ -3,10 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use rumormill_proto::{
-    CloseReason, DialError, DialTarget, Input, LinkId, Output, Peer, PeerSetup, Role, Time,
+    CloseReason, DialError, DialTarget, Input, LinkId, Output, Peer, PeerId, PeerSetup, Role,
+    StateMachine, Time,
 };
-
-use crate::machine::Machine;
 
 /// A real peer that talks to seeds only. Its dials to peers fail, and it closes the links that
 /// peers open to it.
@@ -25,7 +24,11 @@ impl IdleRegistrant {
     }
 }
 
-impl Machine for IdleRegistrant {
+impl StateMachine for IdleRegistrant {
+    fn id(&self) -> PeerId {
+        self.peer.id()
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         self.now = now;
         match &input {

@@ -106,7 +106,7 @@ pub struct Resume {
     /// The delivery mark of each stream.
     pub marks: Vec<DeliveredMark>,
     /// For each publisher the last of its streams that has ended; all earlier ones have ended too.
-    pub compacted: Vec<StreamId>,
+    pub closed_up_to: Vec<StreamId>,
     /// The ends of the streams that earlier processes of this peer published.
     pub own: Vec<DeliveredMark>,
     /// The marks that its consumer had acknowledged to earlier processes, if it has a consumer.
@@ -117,7 +117,7 @@ impl Resume {
     /// Whether a stream is marked as ended, with nothing else stored of it.
     #[must_use]
     pub fn is_over(&self, stream: StreamId) -> bool {
-        let mut all = self.compacted.iter();
+        let mut all = self.closed_up_to.iter();
         all.any(|c| c.publisher == stream.publisher && stream.epoch <= c.epoch)
     }
 }

@@ -55,7 +55,6 @@ mod trace;
 pub use disk::Disk;
 pub use figures::{Figures, MessageSpread};
 pub use graph::Graph;
-pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;

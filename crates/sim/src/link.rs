@@ -1,9 +1,10 @@
 //! Virtual connections: each has two ends, and each end holds the items that wait to be sent.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rumormill_proto::link_queue::{LinkQueue, QueueItem};
 use rumormill_proto::wire::Frame;
 use rumormill_proto::{Class, CloseReason, DialId, LinkId, PeerId, Time};
 
@@ -16,10 +17,9 @@ pub(crate) enum SentFrame {
     Frame(Frame),
 }
 
-impl SentFrame {
-    /// Bytes that it occupies in a queue. A frame that is not encoded counts as its batch and a
-    /// small header, or as a small frame.
-    pub(crate) fn size(&self) -> usize {
+impl QueueItem for SentFrame {
+    /// A frame that is not encoded counts as its batch and a small header, or as a small frame.
+    fn size(&self) -> usize {
         match self {
             SentFrame::Bytes(b) => b.len(),
             SentFrame::Frame(Frame::Gossip(g)) => g.batch.wire().len() + 16,
@@ -52,14 +52,6 @@ impl LinkItem {
     pub(crate) const fn is_urgent(&self) -> bool {
         matches!(self, LinkItem::Hello | LinkItem::Frame(_, Class::Liveness))
     }
-
-    /// Its priority class.
-    pub(crate) const fn class(&self) -> Class {
-        match self {
-            LinkItem::Frame(_, class) => *class,
-            _ => Class::Control,
-        }
-    }
 }
 
 /// State of one end of a connection.
@@ -74,7 +66,7 @@ pub(crate) enum EndState {
 
 /// One end of a connection, and the direction away from it.
 #[derive(Debug)]
-pub(crate) struct LinkEnd {
+pub(crate) struct LinkEndpoint {
     pub(crate) node: NodeId,
     /// Its index in the list of the ends at its node.
     index_at_node: u32,
@@ -91,12 +83,8 @@ pub(crate) struct LinkEnd {
 /// State of an end that only disturbed links need; it is allocated on first use to save memory.
 #[derive(Debug, Default)]
 pub(crate) struct EndBuffers {
-    /// Items that the path or the receiver does not accept now.
-    pub(crate) held: VecDeque<LinkItem>,
-    /// Bytes held, by class.
-    pub(crate) held_bytes: BTreeMap<Class, usize>,
-    /// Whether the core has got `Congested` for this link.
-    pub(crate) congested: bool,
+    /// Frames that the path or the receiver does not accept now.
+    pub(crate) held: LinkQueue<SentFrame>,
     /// Since when sent data has been unacknowledged.
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
@@ -105,9 +93,9 @@ pub(crate) struct EndBuffers {
     pub(crate) awaits_line: Option<Time>,
 }
 
-impl LinkEnd {
+impl LinkEndpoint {
     const fn new(node: NodeId, port: u16) -> Self {
-        LinkEnd {
+        LinkEndpoint {
             node,
             index_at_node: 0,
             port,
@@ -118,18 +106,13 @@ impl LinkEnd {
         }
     }
 
-    /// Ends this end. Held items are lost.
+    /// Ends this end. Held frames are lost.
     fn end(&mut self) {
         self.state = EndState::Down;
-        self.take_held();
+        if let Some(w) = &mut self.buffers {
+            w.held.end();
+        }
         self.clear_unacked();
-    }
-
-    pub(crate) fn take_held(&mut self) -> VecDeque<LinkItem> {
-        let Some(w) = &mut self.buffers else { return VecDeque::new() };
-        w.held_bytes.clear();
-        w.congested = false;
-        core::mem::take(&mut w.held)
     }
 
     /// The buffers of this end, allocated if needed.
@@ -137,8 +120,8 @@ impl LinkEnd {
         self.buffers.get_or_insert_default()
     }
 
-    /// Whether items are held.
-    pub(crate) fn has_held_items(&self) -> bool {
+    /// Whether frames are held.
+    pub(crate) fn has_held_frames(&self) -> bool {
         self.buffers.as_ref().is_some_and(|w| !w.held.is_empty())
     }
 
@@ -184,7 +167,7 @@ pub(crate) struct DialAttempt {
 #[derive(Debug)]
 struct Connection {
     number: u64,
-    ends: [LinkEnd; 2],
+    ends: [LinkEndpoint; 2],
     /// The dial, until it has become a link or has failed.
     attempt: Option<Box<DialAttempt>>,
 }
@@ -230,7 +213,8 @@ impl Links {
     ) -> LinkId {
         let number = self.slots.len() as u64;
         let link = LinkId(number * 2);
-        let mut ends = [LinkEnd::new(dialer.0, dialer.1), LinkEnd::new(acceptor.0, acceptor.1)];
+        let mut ends =
+            [LinkEndpoint::new(dialer.0, dialer.1), LinkEndpoint::new(acceptor.0, acceptor.1)];
         for (end, id) in ends.iter_mut().zip([link, other(link)]) {
             let node = end.node.0 as usize;
             if self.by_node.len() <= node {
@@ -269,11 +253,11 @@ impl Links {
         self.get_mut(link)?.attempt.take().map(|a| *a)
     }
 
-    pub(crate) fn end(&self, link: LinkId) -> Option<&LinkEnd> {
+    pub(crate) fn end(&self, link: LinkId) -> Option<&LinkEndpoint> {
         self.get(link)?.ends.get(side(link))
     }
 
-    pub(crate) fn end_mut(&mut self, link: LinkId) -> Option<&mut LinkEnd> {
+    pub(crate) fn end_mut(&mut self, link: LinkId) -> Option<&mut LinkEndpoint> {
         self.get_mut(link)?.ends.get_mut(side(link))
     }
 

@@ -1,4 +1,4 @@
-//! What the programs `rumor` and `rumor-lab` share: exit codes, standard streams, tables, safe
+//! What the programs `rumor` and `rumor-lab` share: exit codes, standard streams, progress, tables, safe
 //! text, points in time, signals, and the generation of completions and manual pages.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -9,9 +9,9 @@ pub mod manual;
 pub mod open_files;
 pub mod out;
 pub mod program;
+pub mod progress;
 pub mod running;
 pub mod signals;
-pub mod status_line;
 pub mod table;
 pub mod usage;
 pub mod utc;

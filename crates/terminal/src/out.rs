@@ -1,8 +1,10 @@
 //! Writing to the standard streams.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::sync::{Mutex, PoisonError};
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -91,58 +93,57 @@ pub fn release() {
     }
 }
 
-/// Whether colours may be used on a stream: it is a terminal, and `NO_COLOR` is not set.
-fn colours_on(terminal: bool) -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
-}
-
 /// Whether colours may be used on standard output.
 pub fn colours() -> bool {
-    colours_on(io::stdout().is_terminal())
+    AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
-/// The colours of one stream; without colours, text stays as it is.
+/// The colours of one stream; without colours, text stays as it is. A stream has colours if it is a
+/// terminal that knows them; `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE` override that, as they do
+/// for the help.
 #[derive(Debug, Clone, Copy)]
-pub struct Paint(bool);
+pub struct Paint(ColorChoice);
 
 impl Paint {
     /// The colours of standard output.
     pub fn stdout() -> Self {
-        Paint(colours_on(io::stdout().is_terminal()))
+        Paint(AutoStream::choice(&io::stdout()))
     }
 
     /// The colours of standard error.
     pub fn stderr() -> Self {
-        Paint(colours_on(io::stderr().is_terminal()))
+        Paint(AutoStream::choice(&io::stderr()))
     }
 
-    fn wrap(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    fn paint(self, style: Style, text: &str) -> String {
+        if self.0 == ColorChoice::Never {
+            return text.to_owned();
+        }
+        format!("{style}{text}{style:#}")
     }
 
     /// Bold text.
     pub fn bold(self, text: &str) -> String {
-        self.wrap("1", text)
+        self.paint(Style::new().bold(), text)
     }
 
     /// Dim text.
     pub fn dim(self, text: &str) -> String {
-        self.wrap("2", text)
+        self.paint(Style::new().dimmed(), text)
     }
 
     /// Red text, for what is wrong.
     pub fn red(self, text: &str) -> String {
-        self.wrap("31", text)
+        self.paint(AnsiColor::Red.on_default(), text)
     }
 
     /// Green text, for what is right.
     pub fn green(self, text: &str) -> String {
-        self.wrap("32", text)
+        self.paint(AnsiColor::Green.on_default(), text)
     }
 
     /// Yellow text, for what needs attention.
     pub fn yellow(self, text: &str) -> String {
-        self.wrap("33", text)
+        self.paint(AnsiColor::Yellow.on_default(), text)
     }
 }

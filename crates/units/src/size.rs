@@ -1,41 +1,25 @@
 //! Sizes in readable form.
 
-/// Parses `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`, in bytes.
+use bytesize::ByteSize;
+
+/// Parses `500000`, `64KiB`, `1.5MiB`, `2GiB`, `100kB`, `100MB` or `2 GB`, in bytes. The case of the
+/// unit does not matter.
 ///
 /// # Errors
 /// The text has another form: the message says which one was expected.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let expected = || "expected a number of bytes, or one with a unit, such as 64MiB".to_owned();
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let value: u64 = number.parse().map_err(|_| expected())?;
-    let unit: u64 = match unit {
-        "" | "B" => 1,
-        "kB" => 1000,
-        "MB" => 1000 * 1000,
-        "GB" => 1000 * 1000 * 1000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(expected()),
-    };
-    value.checked_mul(unit).ok_or_else(|| "that is more than 64 bits can hold".to_owned())
+    match text.parse() {
+        // The library gives the largest number for a larger one.
+        Ok(ByteSize(u64::MAX)) => Err("that is more than 64 bits can hold".to_owned()),
+        Ok(ByteSize(bytes)) => Ok(bytes),
+        Err(_) => Err("expected a number of bytes, or one with a unit, such as 64MiB".to_owned()),
+    }
 }
 
-/// A size in readable form: `900 B`, `1.5 KiB`, `16 MiB`.
+/// A size in readable form: `900 B`, `1.5 KiB`, `16.0 MiB`.
 #[must_use]
 pub fn show(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in units {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, next);
-    }
-    let digits = usize::from(unit != "B" && value < 10.0 && value.fract() > 0.0);
-    format!("{value:.digits$} {unit}")
+    ByteSize(bytes).display().iec().to_string()
 }
 
 #[cfg(test)]
@@ -47,10 +31,10 @@ mod tests {
         for (bytes, text) in [
             (0, "0 B"),
             (900, "900 B"),
-            (1024, "1 KiB"),
+            (1024, "1.0 KiB"),
             (1536, "1.5 KiB"),
-            (16 << 20, "16 MiB"),
-            (5 << 30, "5 GiB"),
+            (16 << 20, "16.0 MiB"),
+            (5 << 30, "5.0 GiB"),
         ] {
             assert_eq!(show(bytes), text);
         }
@@ -63,6 +47,8 @@ mod tests {
             ("500000", 500_000),
             ("64KiB", 65_536),
             ("16MiB", 16 << 20),
+            ("1.5MiB", 3 << 19),
+            ("16 mib", 16 << 20),
             ("2GB", 2_000_000_000),
         ] {
             assert_eq!(parse(text), Ok(bytes), "{text}");
@@ -71,10 +57,8 @@ mod tests {
             "",
             "MiB",
             "-1",
-            "1.5MiB",
-            "16 MiB",
-            "16M",
-            "16mib",
+            "16MiBs",
+            "1..5MiB",
             "99999999999999999999",
             "18446744073709551615GiB",
         ] {

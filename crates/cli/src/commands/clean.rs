@@ -8,6 +8,7 @@ use clap::Args;
 use rumormill_launch::log_dir::{self, PEERS, SEEDS};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out;
+use rumormill_units::size;
 
 /// Remove log files
 ///
@@ -37,7 +38,8 @@ pub(crate) fn run(args: &CleanArgs) -> Outcome {
         return Ok(Exit::Ok);
     }
     let bytes: u64 = logs.iter().map(|l| l.bytes).sum();
-    let what = format!("{} log files ({}) in {}", logs.len(), size(bytes), args.log_dir.display());
+    let what =
+        format!("{} log files ({}) in {}", logs.len(), size::show(bytes), args.log_dir.display());
     if !args.yes && !confirm(&what)? {
         out::print("nothing removed\n")?;
         return Ok(Exit::Ok);
@@ -114,15 +116,6 @@ fn remove(dir: &Path, logs: &[Log]) -> Outcome<()> {
         let _ = fs::remove_dir(empty);
     }
     Ok(())
-}
-
-#[allow(clippy::cast_precision_loss)] // Shown with one decimal.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }
 
 #[cfg(test)]

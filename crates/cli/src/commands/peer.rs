@@ -309,7 +309,7 @@ async fn leave(node: &Node, stops: &mut StopSignals, outcome: Outcome) -> Outcom
             _ => outcome,
         },
         () = stops.next() => {
-            let unconfirmed = node.unconfirmed();
+            let unconfirmed = node.unconfirmed_messages();
             node.kill();
             if unconfirmed == 0 {
                 return Ok(Exit::Interrupted);

@@ -80,8 +80,8 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
         text,
         "  messages     {} published, {} held ({})",
         s.published,
-        s.held_messages,
-        counted(s.held_bytes, "byte")
+        s.retained_messages,
+        counted(s.retained_bytes, "byte")
     );
     text
 }

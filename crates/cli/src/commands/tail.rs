@@ -131,7 +131,7 @@ struct CaughtUpItem {
 fn gap_text(gap: &GapLine) -> String {
     let GapLine { publisher, from, to, .. } = gap;
     let why = match gap.reason.as_str() {
-        "not_kept" => "the peer has evicted them",
+        "not_retained" => "the peer has evicted them",
         _ => "they did not reach the peer, and no neighbour has them any more",
     };
     let publisher = escape::text(short_id(publisher));

@@ -1,6 +1,5 @@
 //! A settings file: TOML, with the settings of all commands first, and a table for each command.
 
-use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
@@ -14,6 +13,10 @@ use super::commands::{COMMANDS, command, find, settings};
 const SEEDS: &str = "seeds";
 /// Largest settings file, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The part of a setting's name that must agree with a misspelt one: "foo" is not a misspelt "for",
+/// nor "json" a misspelt "join-within".
+const MIN_SIMILARITY: f64 = 0.7;
 
 /// Whether a path names a settings file (`.toml`), rather than a list of seeds.
 pub(crate) fn is_settings(path: &Path) -> bool {
@@ -133,10 +136,10 @@ impl File {
                 .collect();
             let similar = all
                 .into_iter()
-                .max_by_key(|one| (similarity(one, key), Reverse(one.len())))
-                // Two thirds must agree: "foo" is not a misspelt "for", nor "json" a misspelt
-                // "join-within".
-                .filter(|one| similarity(one, key) * 3 > one.len().max(key.len()) * 2);
+                .map(|one| (strsim::normalized_damerau_levenshtein(&one, key), one))
+                .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+                .max_by(|(a, _), (b, _)| a.total_cmp(b))
+                .map(|(_, one)| one);
             let hint = similar.map_or_else(String::new, |one| format!(", perhaps {one}"));
             let of =
                 commands.iter().map(|c| format!("`rumor {c}`")).collect::<Vec<_>>().join(" or ");
@@ -188,11 +191,4 @@ impl File {
         };
         Ok(self.values(value)?.join("\n"))
     }
-}
-
-/// The number of characters that two words have in common, in the same order; it finds
-/// misspellings.
-fn similarity(a: &str, b: &str) -> usize {
-    let mut rest = b.chars();
-    a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.any(|d| d == *c)).count()
 }

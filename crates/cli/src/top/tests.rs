@@ -50,8 +50,8 @@ fn status(delivered: u64) -> Status {
         alive: 4,
         network_size: 4,
         published: 1,
-        held_messages: 2,
-        held_bytes: 2_048,
+        retained_messages: 2,
+        retained_bytes: 2_048,
         links: 4,
         store_problem: None,
         counters: [("messages_delivered".to_owned(), delivered)].into(),
@@ -160,7 +160,7 @@ fn overview_of_a_peer_shows_its_state() {
     has(
         &text,
         &[
-            "anna  peer aaaaaaaa  joined  4 alive  up 61.0 s",
+            "anna  peer aaaaaaaa  joined  4 alive  up 1 m 1 s",
             "neighbours  2 (target 3)",
             "registered at 2 of 3, 2 needed",
             "seed.example:7002        no link, not registered",

@@ -196,8 +196,8 @@ fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
         Line::raw(format!(
             "messages    {} published, {} held ({})      incarnation {}",
             s.published,
-            s.held_messages,
-            size::show(s.held_bytes),
+            s.retained_messages,
+            size::show(s.retained_bytes),
             s.incarnation
         )),
         Line::raw(format!(

@@ -1,15 +1,12 @@
 //! The events of a run: what nodes report, in this process and in others alike, and what the user
 //! asks for at the page.
 
-use rumormill::proto::MessageId;
-use serde::Deserialize;
-use serde_json::Value;
+use rumormill::proto::{Event, MessageId, PeerId};
 
 use super::options::Fault;
 
 /// An event of a node that matters to a run.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ObserverEvent {
     /// The peer is registered at a quorum of the seeds.
     Joined,
@@ -18,24 +15,33 @@ pub(crate) enum ObserverEvent {
     /// The peer has one neighbour less.
     NeighbourDown { degree: u16 },
     /// The peer reported to the seeds that another peer is dead.
-    Reported { id: String },
+    Reported { id: PeerId },
     /// The peer learned from a certificate that another peer is dead.
-    MemberDead { id: String, witnesses: Vec<String> },
+    MemberDead { id: PeerId, witnesses: Vec<PeerId> },
     /// The seed removed a peer by certificate.
-    PeerRemoved { id: String, witnesses: Vec<String> },
+    PeerRemoved { id: PeerId, witnesses: Vec<PeerId> },
     /// Messages that the peer cannot get any more.
-    Gap { publisher: String, from: u64, to: u64 },
+    Gap { publisher: PeerId, from: u64, to: u64 },
     /// The peer itself has left the network.
     Left,
-    /// Any other event.
-    #[serde(other)]
-    Other,
 }
 
 impl ObserverEvent {
-    /// Reads the JSON form of an event, in which nodes of this process and of others give it.
-    pub(crate) fn of(event: &Value) -> Self {
-        ObserverEvent::deserialize(event).unwrap_or(ObserverEvent::Other)
+    /// The event of a node in this process; `None` if it does not matter to a run.
+    pub(crate) fn of(event: Event) -> Option<Self> {
+        Some(match event {
+            Event::Joined { .. } => ObserverEvent::Joined,
+            Event::NeighbourUp { degree, .. } => ObserverEvent::NeighbourUp { degree },
+            Event::NeighbourDown { degree, .. } => ObserverEvent::NeighbourDown { degree },
+            Event::Reported { id, .. } => ObserverEvent::Reported { id },
+            Event::MemberDead { id, witnesses, .. } => ObserverEvent::MemberDead { id, witnesses },
+            Event::PeerRemoved { id, witnesses, .. } => {
+                ObserverEvent::PeerRemoved { id, witnesses }
+            }
+            Event::Gap { publisher, from, to, .. } => ObserverEvent::Gap { publisher, from, to },
+            Event::Left { .. } => ObserverEvent::Left,
+            _ => return None,
+        })
     }
 }
 
@@ -71,37 +77,4 @@ pub(crate) enum OperatorRequest {
     AddPeer,
     /// A partition of the peers into two halves, or (`false`) its end.
     Partition(bool),
-}
-
-#[cfg(test)]
-mod tests {
-    use rumormill::proto::{Event, LinkDown, Name, PeerId};
-
-    use super::*;
-
-    #[test]
-    fn events_are_read_from_the_json_of_nodes() {
-        let id = PeerId::from_bytes([7; 32]);
-        let name = Name::new("a").unwrap();
-        let read = |e: &Event| ObserverEvent::of(&serde_json::to_value(e).unwrap());
-        let joined = Event::Joined { registrations: 2, quorum: 2 };
-        assert_eq!(read(&joined), ObserverEvent::Joined);
-        let why = LinkDown::Lost;
-        assert_eq!(
-            read(&Event::NeighbourDown { id, name: name.clone(), why, degree: 3 }),
-            ObserverEvent::NeighbourDown { degree: 3 }
-        );
-        assert_eq!(
-            read(&Event::Reported { id, name: name.clone(), incarnation: 1 }),
-            ObserverEvent::Reported { id: id.to_hex() }
-        );
-        let (witnesses, seeds) = (vec![id], vec![]);
-        let removed = Event::PeerRemoved { id, name: Some(name), incarnation: 1, witnesses, seeds };
-        assert_eq!(
-            read(&removed),
-            ObserverEvent::PeerRemoved { id: id.to_hex(), witnesses: vec![id.to_hex()] }
-        );
-        assert_eq!(read(&Event::Left { acknowledged: true }), ObserverEvent::Left);
-        assert_eq!(read(&Event::Synced { peers: 1 }), ObserverEvent::Other);
-    }
 }

@@ -7,9 +7,8 @@ use futures_util::future::BoxFuture;
 use rumormill::proto::wire::Verifier;
 use rumormill::proto::{MessageId, SeedAddress};
 use rumormill::{
-    Event, EventItem, Events, Listener, Node, SeedNode, Start, SubscribeOptions, SubscriptionItem,
+    EventItem, Events, Listener, Node, SeedNode, Start, SubscribeOptions, SubscriptionItem,
 };
-use rumormill_http::view::EventLine;
 use rumormill_launch::STOP_TIMEOUT;
 use rumormill_launch::args::NetworkArgs;
 use rumormill_launch::control::Control;
@@ -293,19 +292,10 @@ fn observe_events(node: usize, mut node_events: Events, events: mpsc::Sender<Run
     tokio::spawn(async move {
         while let Some(observed) = node_events.recv().await {
             let event = match observed {
-                // A large network has many of these, and the run has no use for them.
-                EventItem::Event(stamped)
-                    if matches!(stamped.event, Event::MemberJoined { .. }) =>
-                {
-                    continue;
-                }
-                EventItem::Event(stamped) => {
-                    let line = EventLine::of(stamped.at, &stamped.event);
-                    match ObserverEvent::of(&line.event) {
-                        ObserverEvent::Other => continue,
-                        event => RunEvent::Observed { node, at_us: line.at_us, event },
-                    }
-                }
+                EventItem::Event(stamped) => match ObserverEvent::of(stamped.event) {
+                    Some(event) => RunEvent::Observed { node, at_us: stamped.at.0, event },
+                    None => continue,
+                },
                 EventItem::Lagged(missing) => RunEvent::Lagged { node, missing },
             };
             if events.send(event).await.is_err() {

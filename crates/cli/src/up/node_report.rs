@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rumormill::proto::Counters;
 use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
+use rumormill::proto::{Counters, PeerId};
 
 /// The part of a node's state that the run looks at.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeReport {
     /// Ids of its neighbours.
-    pub(crate) neighbours: Vec<String>,
+    pub(crate) neighbours: Vec<PeerId>,
     /// Seeds that hold its registration.
     pub(crate) registrations: usize,
     /// Registrations needed.
@@ -21,7 +21,7 @@ pub(crate) struct NodeReport {
 impl NodeReport {
     pub(crate) fn of_peer(s: &PeerSnapshot) -> Self {
         NodeReport {
-            neighbours: s.neighbours.iter().map(|n| n.id.to_hex()).collect(),
+            neighbours: s.neighbours.iter().map(|n| n.id).collect(),
             registrations: s.seeds.iter().filter(|v| v.registered).count(),
             seed_quorum: s.seed_quorum,
             counters: counters(&s.counters),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rumormill_terminal::out::Paint;
-use rumormill_terminal::status_line::StatusLine;
+use rumormill_terminal::progress::StatusLine;
 use tokio::time::Instant;
 
 /// How often the status is redrawn on a terminal.
@@ -79,20 +79,20 @@ impl Progress {
         }
         let is_new = self.last.as_ref().is_none_or(|(_, old)| *old != status);
         if self.line.is_terminal() {
-            self.line.draw(now, &status.line(self.line.paint()));
+            self.line.draw(status.line(self.line.paint()));
         } else if is_new && status.joined + status.connected > 0 {
-            self.line.print(now, &status.line(self.line.paint()));
+            self.line.print(&status.line(self.line.paint()));
         }
         self.last = Some((now, status));
     }
 
     /// Prints a line that stays.
-    pub(crate) fn say(&mut self, text: &str) {
-        self.line.print(Instant::now(), text);
+    pub(crate) fn say(&self, text: &str) {
+        self.line.print(text);
     }
 
     /// Removes the status line.
-    pub(crate) fn clear(&mut self) {
+    pub(crate) fn clear(&self) {
         self.line.erase();
     }
 }

@@ -6,7 +6,9 @@
 pub(crate) mod hosts;
 
 #[allow(unused_imports)] // Each test file uses a part of them.
-pub(crate) use rumormill_testing::{DEADLINE, Place, Ran, Running, free_port, holds, until};
+pub(crate) use rumormill_testing::{
+    DEADLINE, Place, Ran, Running, Tool, free_port, has_tools, holds, until,
+};
 
 /// The program under test; `RUMOR_TEST_PROGRAM` can name another one, to see a test fail on it.
 pub(crate) fn program() -> String {

@@ -122,7 +122,7 @@ pub(super) const FAMILIES: &[Family] = &[
             "what",
             &[
                 ("handover", "handovers_incomplete"),
-                ("goodbye_unread", "goodbyes_unread"),
+                ("leave_unread", "leaves_unread"),
                 ("leave_unacknowledged", "leaves_unacknowledged"),
             ],
         ),
@@ -284,7 +284,7 @@ pub(super) const FAMILIES: &[Family] = &[
     family(
         "neighbours_given_up",
         "Neighbours given up because the degree was above the target",
-        Each("how", &[("agreed", "edges_given_up"), ("shed", "edges_shed")]),
+        Each("how", &[("agreed", "edges_given_up"), ("paired", "edges_paired")]),
     ),
     family(
         "requests_without_address",
@@ -448,7 +448,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("data", "data_unasked"),
                 ("data_request", "data_refused"),
                 ("fetch", "fetches_refused"),
-                ("goodbye", "goodbyes_unproved"),
+                ("leave", "leaves_unproved"),
                 ("late_answer", "pulls_answered_late"),
                 ("list", "lists_refused"),
                 ("missing", "missing_refused"),
@@ -461,7 +461,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("question", "questions_refused"),
                 ("registration", "registrations_refused"),
                 ("report", "reports_refused"),
-                ("rewire", "rewires_refused"),
+                ("redirect", "redirects_refused"),
                 ("testimony", "testimonies_refused"),
                 ("throttled", "requests_throttled"),
                 ("throttled_by_remote", "pulls_put_off"),

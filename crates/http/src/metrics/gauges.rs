@@ -133,16 +133,16 @@ pub(super) const GAUGES: &[Gauge] = &[
         of_peer!(p => large(p.incarnation)),
     ),
     gauge(
-        "held_messages",
+        "retained_messages",
         "Messages retained for other peers",
         None,
-        of_peer!(p => large(p.held_messages)),
+        of_peer!(p => large(p.retained_messages)),
     ),
     gauge(
         "held",
         "Bytes of the retained messages",
         Some(Unit::Bytes),
-        of_peer!(p => large(p.held_bytes)),
+        of_peer!(p => large(p.retained_bytes)),
     ),
     gauge("synced", "1 if the seed answers for the network", None, of_seed!(s => flag(s.synced))),
     gauge(

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use futures_util::future::join_all;
-use rumormill::proto::snapshot::HeldMessage;
+use rumormill::proto::snapshot::RetainedMessage;
 use rumormill::proto::{MessageId, PeerId};
 use rumormill::{Subscription, SubscriptionItem};
 use rumormill_analysis::{Fit, FitOptions, Histogram};
@@ -141,7 +141,8 @@ impl Network {
                 async move { timeout(ROUND_INTERVAL / 5, peer.messages(MAX_SEARCHED)).await },
             );
         }
-        let again = |held: Vec<HeldMessage>| held.iter().find(|m| m.id == id).map(|m| m.duplicates);
+        let again =
+            |held: Vec<RetainedMessage>| held.iter().find(|m| m.id == id).map(|m| m.duplicates);
         let counts = join_all(asked).await.into_iter().flatten().flatten().filter_map(again);
         let duplicates = counts.map(u64::from).sum();
         Some(Spread { message, arrivals, missing, duplicates })

@@ -62,8 +62,8 @@ impl PeerStatus {
             alive: s.alive,
             network_size: s.network_size,
             published: s.published,
-            held_messages: s.held_messages,
-            held_bytes: s.held_bytes,
+            retained_messages: s.retained_messages,
+            retained_bytes: s.retained_bytes,
             links: s.links,
             store_problem: s.store_problem.clone(),
             counters: counters(&s.counters),
@@ -159,8 +159,8 @@ impl From<&snapshot::NeighbourView> for NeighbourLine {
     }
 }
 
-impl From<&snapshot::HeldMessage> for MessageLine {
-    fn from(v: &snapshot::HeldMessage) -> Self {
+impl From<&snapshot::RetainedMessage> for MessageLine {
+    fn from(v: &snapshot::RetainedMessage) -> Self {
         MessageLine {
             id: v.id.to_string(),
             publisher: v.id.publisher.to_hex(),

@@ -73,9 +73,9 @@ pub struct PeerStatus {
     /// Messages it published since it started.
     pub published: u64,
     /// Messages held now.
-    pub held_messages: u64,
+    pub retained_messages: u64,
     /// Bytes they take.
-    pub held_bytes: u64,
+    pub retained_bytes: u64,
     /// Links of all kinds.
     pub links: u32,
     /// Why nothing can be written to its data directory at the moment; absent while writing works.
@@ -458,7 +458,7 @@ pub struct GapLine {
     pub from: u64,
     /// The sequence number after the last missing one.
     pub to: u64,
-    /// `not_received`: the node has not received them; `not_kept`: it has evicted them.
+    /// `not_received`: the node has not received them; `not_retained`: it has evicted them.
     pub reason: String,
 }
 
@@ -466,7 +466,7 @@ impl From<&Gap> for GapLine {
     fn from(g: &Gap) -> Self {
         let reason = match g.reason {
             rumormill::GapReason::NotReceived => "not_received",
-            rumormill::GapReason::NotKept => "not_kept",
+            rumormill::GapReason::NotRetained => "not_retained",
         };
         GapLine {
             publisher: g.publisher.to_hex(),

@@ -78,7 +78,7 @@ pub(crate) async fn measure(
 ) -> Outcome<NetworkResult> {
     let before = resident();
     let start = Instant::now();
-    progress.show(&format!("{} nodes join", plan.nodes));
+    progress.show(format!("{} nodes join", plan.nodes));
     let (network, subscriptions) = Network::start(plan.nodes, plan.seeds, args).await?;
     let links = network.wait_until_joined().await?;
     let joined_seconds = start.elapsed().as_secs_f64();

@@ -158,11 +158,7 @@ impl Network {
 }
 
 fn overlay(snapshots: &[PeerSnapshot]) -> Overlay {
-    let lists: Vec<(String, Vec<String>)> = snapshots
-        .iter()
-        .map(|s| (s.id.to_hex(), s.neighbours.iter().map(|n| n.id.to_hex()).collect()))
-        .collect();
-    Overlay::of(lists.iter().map(|(id, list)| (id.as_str(), list.as_slice())))
+    Overlay::of(snapshots.iter().map(|s| (s.id, s.neighbours.iter().map(|n| n.id).collect())))
 }
 
 #[cfg(test)]

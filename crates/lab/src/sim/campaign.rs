@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use rumormill_sim::campaign::{Point, SeedRange, merge, points, summarise};
 use rumormill_sim::play::{MeasureOptions, Phase, PlayError, Progress, ProgressReply, play};
 use rumormill_sim::{Report, scenario};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::progress::{self, ProgressBar};
 use rumormill_terminal::signals::StopSignals;
 use rumormill_terminal::usage::Usage;
 use rumormill_terminal::{escape, out};
@@ -105,7 +105,9 @@ async fn collect(plan: Arc<Plan>, json: bool, to: Option<PathBuf>) -> Outcome {
     let mut stops = StopSignals::catch()?;
     let stop = Arc::new(AtomicBool::new(false));
     let next = Arc::new(AtomicUsize::new(0));
-    let bar = progress_bar(&plan);
+    // A single run advances in thousandths of its virtual time.
+    let steps = if plan.points.len() == 1 { 1000 } else { plan.points.len() as u64 };
+    let bar = progress::bar(steps);
     let (reports, mut ran) = mpsc::channel::<FinishedRun>(64);
     let threads: Vec<_> = (0..plan.jobs)
         .map(|_| {
@@ -183,6 +185,7 @@ fn work(
         });
         if !alone {
             bar.inc(1);
+            show_runs(bar);
         }
         if reports.blocking_send((point.clone(), result)).is_err() {
             return;
@@ -190,18 +193,9 @@ fn work(
     }
 }
 
-fn progress_bar(plan: &Plan) -> ProgressBar {
-    let bar =
-        ProgressBar::new(if plan.points.len() == 1 { 1000 } else { plan.points.len() as u64 });
-    let template = if plan.points.len() == 1 {
-        "{wide_bar} {msg}"
-    } else {
-        "{wide_bar} {pos}/{len} runs, {msg}, {eta} to go"
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
+fn show_runs(bar: &ProgressBar) {
+    let (made, all) = (bar.position(), bar.length().unwrap_or_default());
+    bar.set_message(format!("{made}/{all} runs, {} to go", duration::show(bar.eta())));
 }
 
 fn show_progress(bar: &ProgressBar, p: &Progress, began: Instant) {

@@ -1,13 +1,10 @@
 //! `rumor-lab sim overlays`: rules for choosing neighbours, compared in a table.
 
-use std::io::IsTerminal as _;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 use rumormill_analysis::Fit;
 use rumormill_sim::comparison::{OverlayReport, Rule};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::out::Paint;
+use rumormill_terminal::progress;
 use rumormill_terminal::table::Table;
 use rumormill_terminal::{escape, out};
 
@@ -36,7 +33,7 @@ pub(super) fn run(args: &OverlaysArgs) -> Outcome {
     rules.dedup();
     // clap has checked that there are at most ten thousand.
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let bar = progress_bar(rules.len() + runs.len());
+    let bar = progress::bar((rules.len() + runs.len()) as u64);
     let mut all = Vec::new();
     for (path, run) in &runs {
         bar.set_message(escape::text(&run.scenario));
@@ -79,20 +76,6 @@ fn write_and_print(args: &OverlaysArgs, all: &[OverlayReport]) -> Outcome {
         out::print(&text(args, all, Paint::stdout()))?;
     }
     Ok(Exit::Ok)
-}
-
-/// One progress line for all overlays, whose elapsed time is redrawn while a rule is measured. It
-/// is hidden if standard error is not a terminal.
-fn progress_bar(steps: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{elapsed:>5} {bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }
 
 fn text(args: &OverlaysArgs, all: &[OverlayReport], paint: Paint) -> String {

@@ -94,8 +94,10 @@ impl<'a> RetentionPolicy<'a> {
         let view =
             AckView { list, trees: self.trees, me: self.me, other_members: self.other_members };
         match self.acks.aggregate(stream, self.now, &view) {
-            Some(s) if s.patient < below && stream.publisher == self.me => RetentionNeed::OnlyCopy,
-            Some(s) if s.patient < below => RetentionNeed::Needed,
+            Some(s) if s.long_paced < below && stream.publisher == self.me => {
+                RetentionNeed::OnlyCopy
+            }
+            Some(s) if s.long_paced < below => RetentionNeed::Needed,
             _ => RetentionNeed::NotNeeded,
         }
     }

@@ -89,16 +89,15 @@ impl Broadcast {
     /// Handles a census: a publisher asks its tree to report progress again.
     pub(crate) fn on_census(&mut self, cx: &mut Context<'_>, remote: PeerId, f: Census) {
         let now = cx.now;
-        let CensusBody { publisher, epoch, round, until, names } = *f.body.body();
+        let CensusBody { publisher, epoch, round, until, wants_names } = *f.body.body();
         if publisher == cx.id() {
             return;
         }
         let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
         // In a large network not all members are known by name, so receipts do not use names.
-        let names = names && !cx.membership.is_large();
-        let received =
-            ReceivedBatch { stream, bytes: 0, receipt_until: Some(until), wants_names: names };
+        let wants_names = wants_names && !cx.membership.is_large();
+        let received = ReceivedBatch { stream, bytes: 0, receipt_until: Some(until), wants_names };
         let may_explore = self.trees.may_explore(&publisher, now);
         let kind = match is_exploring_round(round) {
             true if may_explore => ArrivalKind::Exploring,

@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use crate::identity::PeerId;
-use crate::limits::{MAX_ACKS, MAX_BATCH};
+use crate::limits::{MAX_ACK_STREAMS, MAX_BATCH};
 use crate::small::VecMap;
 use crate::time::Time;
 
@@ -38,7 +38,7 @@ impl ActivePublishers {
     /// one.
     pub(crate) fn record_batch(&mut self, publisher: PeerId, bytes: u64, now: Time) -> bool {
         self.roll_period(now);
-        if self.publishers.len() >= MAX_ACKS && !self.publishers.contains_key(&publisher) {
+        if self.publishers.len() >= MAX_ACK_STREAMS && !self.publishers.contains_key(&publisher) {
             return false;
         }
         let (current, before) = self.publishers.get_or_insert(publisher, <(u64, u64)>::default);
@@ -129,11 +129,14 @@ mod tests {
     #[test]
     fn the_number_of_publishers_followed_is_bounded() {
         let mut active = ActivePublishers::default();
-        for n in 0..2 * MAX_ACKS {
+        for n in 0..2 * MAX_ACK_STREAMS {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&n.to_be_bytes());
-            assert_eq!(active.record_batch(PeerId::from_bytes(id), MIB, at(1)), n < MAX_ACKS);
+            assert_eq!(
+                active.record_batch(PeerId::from_bytes(id), MIB, at(1)),
+                n < MAX_ACK_STREAMS
+            );
         }
-        assert_eq!(active.publishers.len(), MAX_ACKS);
+        assert_eq!(active.publishers.len(), MAX_ACK_STREAMS);
     }
 }

@@ -11,7 +11,7 @@ use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output};
 use crate::limits::REMEMBERED_EPOCHS;
 use crate::message::StreamId;
-use crate::wire::{Confirm, Confirmed, Range, StreamMark};
+use crate::wire::{Confirm, ConfirmReply, Range, StreamMark};
 
 /// How long it takes at most until a new neighbour has pulled what it lacks.
 const COMPARISON_TIME: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ impl Broadcast {
         let now = cx.now;
         self.send_all_batches(cx);
         let published = self.outbox.published();
-        if published > self.confirmations.confirmed() {
+        if published > self.confirmations.confirmed_end() {
             self.confirmations.flush_until = published;
             self.confirmations.query_by(now);
             self.run_confirmations(cx);
@@ -31,13 +31,13 @@ impl Broadcast {
     }
 
     /// The end of the part of the present stream that another node is known to hold.
-    pub(crate) fn confirmed(&self) -> u64 {
-        self.confirmations.confirmed()
+    pub(crate) fn confirmed_end(&self) -> u64 {
+        self.confirmations.confirmed_end()
     }
 
     /// The number of messages of the present stream that no other node is known to hold.
     pub(crate) fn unconfirmed_messages(&self) -> u64 {
-        self.outbox.published().saturating_sub(self.confirmations.confirmed())
+        self.outbox.published().saturating_sub(self.confirmations.confirmed_end())
     }
 
     /// The ranges that a neighbour has to confirm now.
@@ -98,7 +98,7 @@ impl Broadcast {
     pub(crate) fn report_unconfirmed(&self, cx: &mut Context<'_>) {
         let (own, ranges_to_confirm) = (self.own_stream(), self.ranges_to_confirm(cx));
         let to = self.outbox.published();
-        let from = self.confirmations.confirmed().min(to);
+        let from = self.confirmations.confirmed_end().min(to);
         // A publisher that is alive holds its messages itself.
         let is_gone = |s: &StreamId| cx.membership.members.get(&s.publisher).is_none();
         let (of_own, of_others): (Vec<StreamId>, Vec<StreamId>) = self
@@ -126,7 +126,7 @@ impl Broadcast {
     /// Asks a new neighbour, if a confirmation is needed.
     pub(crate) fn query_new_neighbour(&mut self, cx: &mut Context<'_>) {
         if cx.membership.own.is_draining()
-            || self.confirmations.flush_until > self.confirmations.confirmed()
+            || self.confirmations.flush_until > self.confirmations.confirmed_end()
         {
             self.confirmations.query_by(cx.now);
             self.run_confirmations(cx);
@@ -157,7 +157,7 @@ impl Broadcast {
                 self.missing.on_announced(&self.store.list, remote, &range, now);
             }
         }
-        cx.fx.send(link, Confirmed { streams, leaving });
+        cx.fx.send(link, ConfirmReply { streams, leaving });
         self.run_pulls(cx);
     }
 
@@ -166,7 +166,7 @@ impl Broadcast {
         &mut self,
         cx: &mut Context<'_>,
         remote: PeerId,
-        f: Confirmed,
+        f: ConfirmReply,
     ) -> bool {
         let own = self.own_stream();
         let published = self.outbox.published();
@@ -183,7 +183,7 @@ impl Broadcast {
 
     /// Tells the application how far the stream of this peer is confirmed, if it waits for that.
     pub(crate) fn review_confirmed(&mut self, cx: &mut Context<'_>) {
-        let confirmed = self.confirmations.confirmed();
+        let confirmed = self.confirmations.confirmed_end();
         if self.confirmations.flush_until > 0 {
             cx.fx.output(Output::Confirmed { to: confirmed });
             if confirmed >= self.confirmations.flush_until {
@@ -249,7 +249,7 @@ mod tests {
         let querier = PeerId::from_bytes([2; 32]);
         p.with_broadcast(|b, cx| b.on_confirm(cx, LinkId(1), querier, &query));
         while let Some(output) = p.poll_output() {
-            if let Output::Send { frame: Frame::Confirmed(f), .. } = output {
+            if let Output::Send { frame: Frame::ConfirmReply(f), .. } = output {
                 return f.streams.first().map(|m| m.next);
             }
         }

@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use crate::identity::PeerId;
-use crate::limits::MAX_CONFIRM;
+use crate::limits::MAX_CONFIRM_STREAMS;
 use crate::message::StreamId;
 use crate::small::VecMap;
 use crate::time::Time;
@@ -149,7 +149,7 @@ impl Confirmations {
     }
 
     /// The end of the part of this peer's stream that another node is known to hold.
-    pub(crate) fn confirmed(&self) -> u64 {
+    pub(crate) fn confirmed_end(&self) -> u64 {
         let acked = self.acked.values().map(|a| a.mark).max().unwrap_or(0);
         acked.max(self.best.map_or(0, |(_, end)| end))
     }
@@ -163,7 +163,7 @@ impl Confirmations {
     /// or holds it for a neighbour that has left. If there are too many, the oldest is forgotten.
     pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, while_leaving: bool, now: Time) {
         self.vouched.retain(|_, v| v.counts(now));
-        if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
+        if self.vouched.len() >= MAX_CONFIRM_STREAMS && !self.vouched.contains_key(&stream) {
             let others = self.vouched.iter().filter(|(_, v)| !v.is_own);
             let oldest = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
             oldest.map(|s| self.vouched.remove(&s));
@@ -177,7 +177,7 @@ impl Confirmations {
 
     /// Records a stream of an earlier process of this peer that no other node is known to hold.
     pub(crate) fn add_earlier_stream(&mut self, stream: StreamId, end: u64, now: Time) {
-        if self.vouched.len() < MAX_CONFIRM {
+        if self.vouched.len() < MAX_CONFIRM_STREAMS {
             self.vouched
                 .insert(stream, VouchedStream { end, at: now, while_leaving: false, is_own: true });
         }
@@ -186,7 +186,7 @@ impl Confirmations {
     /// The ranges that a neighbour has to confirm: of this peer's stream, which has `published`
     /// messages, and, when this peer leaves, of the streams that it vouches for. `held_since`
     /// returns the number from which this peer itself still retains a stream up to an end: no
-    /// neighbour can get more of it. Ascending, at most [`MAX_CONFIRM`].
+    /// neighbour can get more of it. Ascending, at most [`MAX_CONFIRM_STREAMS`].
     pub(crate) fn ranges_to_confirm(
         &self,
         own_stream: StreamId,
@@ -199,7 +199,7 @@ impl Confirmations {
             let settled_mark = self.settled_mark(now);
             (published, settled_mark, settled_mark)
         } else {
-            (self.flush_until, self.confirmed(), 0)
+            (self.flush_until, self.confirmed_end(), 0)
         };
         // The last number is part of the query also if it is no longer retained: that hands nothing
         // over.
@@ -216,7 +216,8 @@ impl Confirmations {
             let is_kept = |s: &StreamId, v: &VouchedStream| held_since(*s, v.end) < v.end;
             let recent = others.filter(|(s, v)| v.counts(now) && (!v.is_own || is_kept(s, v)));
             let recent = recent.map(|(s, v)| owed_from(*s, 0, v.end));
-            ranges_to_confirm.extend(recent.filter(|r| r.from < r.to).take(MAX_CONFIRM - 1));
+            ranges_to_confirm
+                .extend(recent.filter(|r| r.from < r.to).take(MAX_CONFIRM_STREAMS - 1));
         }
         ranges_to_confirm.sort_unstable_by_key(Range::stream);
         ranges_to_confirm
@@ -392,7 +393,7 @@ mod tests {
         assert!(!h.try_query(id(2), &query, at(999)), "its answer is pending");
         answer(&mut h, 2, 4, false, at(10));
         assert!(!h.is_covered(&query, |_| false));
-        assert_eq!(h.confirmed(), 4);
+        assert_eq!(h.confirmed_end(), 4);
         answer(&mut h, 3, 5, true, at(10));
         assert!(
             !h.is_covered(&query, |neighbour| *neighbour != id(3))
@@ -410,7 +411,7 @@ mod tests {
         h.on_acknowledged(id(2), 5, at(0));
         assert_eq!(ranges_to_confirm(&h, own_stream(), 5, true, at(9_999)).len(), 1);
         assert_eq!(ranges_to_confirm(&h, own_stream(), 5, true, at(10_000)), []);
-        assert_eq!(h.confirmed(), 5);
+        assert_eq!(h.confirmed_end(), 5);
         // A publisher that never pauses.
         for s in 1..60 {
             h.on_acknowledged(id(2), 5 + s, at(10_000 + s * 1000));
@@ -450,12 +451,12 @@ mod tests {
             "a flush is about the own stream"
         );
         assert_eq!(ranges_to_confirm(&h, own_stream(), 0, true, at(10_001)), []);
-        for n in 0..2 * MAX_CONFIRM as u64 {
+        for n in 0..2 * MAX_CONFIRM_STREAMS as u64 {
             h.vouch(stream(3, n), 1, true, at(20_000 + n));
         }
-        assert_eq!(h.vouched.len(), MAX_CONFIRM);
+        assert_eq!(h.vouched.len(), MAX_CONFIRM_STREAMS);
         let query = ranges_to_confirm(&h, own_stream(), 1, true, at(21_000));
-        assert!(query.len() <= MAX_CONFIRM && query.is_sorted_by_key(Range::stream));
+        assert!(query.len() <= MAX_CONFIRM_STREAMS && query.is_sorted_by_key(Range::stream));
         assert!(query.iter().any(|r| r.stream() == own_stream()));
     }
 
@@ -466,7 +467,7 @@ mod tests {
         h.try_query(id(2), &query, at(0));
         answer(&mut h, 2, 3, false, at(1));
         h.stream_moved(at(2));
-        assert_eq!((h.confirmed(), h.flush_until, h.due), (0, 5, Some(at(2))));
+        assert_eq!((h.confirmed_end(), h.flush_until, h.due), (0, 5, Some(at(2))));
         assert!(h.try_query(id(2), &ranges_to_confirm(&h, stream(OWN, 2), 5, false, at(2)), at(2)));
     }
 
@@ -478,9 +479,9 @@ mod tests {
         answer(&mut h, 2, 5, false, at(1));
         h.forget_neighbour(&id(2));
         assert!(!h.is_covered(&query, |_| true), "another neighbour is asked");
-        assert_eq!(h.confirmed(), 5, "it still holds them");
+        assert_eq!(h.confirmed_end(), 5, "it still holds them");
         h.forget_peer(&id(2));
-        assert_eq!(h.confirmed(), 0);
+        assert_eq!(h.confirmed_end(), 0);
     }
 
     #[test]
@@ -489,10 +490,10 @@ mod tests {
         h.on_acknowledged(id(2), 5, at(0));
         h.on_acknowledged(id(3), 3, at(0));
         h.forget_neighbour(&id(2));
-        assert_eq!(h.confirmed(), 5, "it still holds them");
+        assert_eq!(h.confirmed_end(), 5, "it still holds them");
         assert_eq!(ranges_to_confirm(&h, own_stream(), 5, true, at(10_000)), []);
         h.forget_peer(&id(2));
-        assert_eq!(h.confirmed(), 3);
+        assert_eq!(h.confirmed_end(), 3);
         assert_eq!(
             ranges_to_confirm(&h, own_stream(), 5, true, at(10_000)),
             [range(own_stream(), 3, 5)],
@@ -545,7 +546,7 @@ mod tests {
         let mut h = Confirmations::default();
         h.on_acknowledged(id(2), 5, at(0));
         h.forget_peer(&id(2));
-        assert_eq!((h.confirmed(), h.ever_confirmed()), (0, 5));
+        assert_eq!((h.confirmed_end(), h.ever_confirmed()), (0, 5));
         h.stream_moved(at(1));
         assert_eq!(h.ever_confirmed(), 0);
     }
@@ -559,6 +560,6 @@ mod tests {
             h.on_acknowledged(PeerId::from_bytes(bytes), n, at(n));
         }
         assert_eq!(h.acked.len(), MAX_ACKED_PEERS);
-        assert_eq!(h.confirmed(), 2 * MAX_ACKED_PEERS as u64 - 1);
+        assert_eq!(h.confirmed_end(), 2 * MAX_ACKED_PEERS as u64 - 1);
     }
 }

@@ -9,7 +9,7 @@ use super::MessageList;
 use crate::context::{Context, View};
 use crate::event::Event;
 use crate::identity::PeerId;
-use crate::limits::MAX_PUBLISHERS;
+use crate::limits::MAX_STREAMS;
 use crate::message::StreamId;
 use crate::overlay::Neighbour;
 use crate::snapshot::PeerState;
@@ -26,7 +26,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct CatchUp {
     is_done: bool,
     /// Streams in the first message lists of neighbours that are not delivered: the number after
-    /// the last, by stream. At most [`MAX_PUBLISHERS`] streams.
+    /// the last, by stream. At most [`MAX_STREAMS`] streams.
     undelivered: BTreeMap<StreamId, u64>,
 }
 
@@ -36,7 +36,7 @@ impl CatchUp {
         for e in entries {
             let stream = e.stream();
             let is_done = has_delivered(list, stream, e.next);
-            if !is_done && self.undelivered.len() < MAX_PUBLISHERS {
+            if !is_done && self.undelivered.len() < MAX_STREAMS {
                 let next = self.undelivered.entry(stream).or_default();
                 *next = e.next.max(*next);
             }
@@ -92,6 +92,12 @@ impl Broadcast {
             self.catch_up = CatchUp { is_done: true, ..CatchUp::default() };
             cx.fx.event(Event::CaughtUp);
         }
+    }
+
+    /// Whether the state of other concerns may end the catch-up, or the comparison of this peer's
+    /// stream.
+    pub(crate) fn is_starting(&self, cx: &View<'_>) -> bool {
+        !self.catch_up.is_done || self.may_compare_own_stream(cx)
     }
 
     fn is_caught_up(&self, cx: &View<'_>) -> bool {

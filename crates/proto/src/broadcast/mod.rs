@@ -41,7 +41,7 @@ mod window;
 
 use crate::batch::Batch;
 use crate::config::{BroadcastMode, Config};
-use crate::context::{Context, View};
+use crate::context::Context;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, LinkId};
 use crate::message::{Delivery, MessageId, StreamId};
@@ -49,6 +49,7 @@ use crate::random::RngStream;
 use crate::small::VecMap;
 use crate::sync::DigestCache;
 use crate::time::Time;
+use crate::timers::PeerTimer;
 use crate::wire::Frame;
 
 use acks::Acks;
@@ -66,7 +67,7 @@ use sync::UnknownStart;
 use trees::Trees;
 
 pub(crate) use message_list::{InsertOutcome, MessageList, StreamState};
-pub(crate) use order::Step;
+pub(crate) use order::DeliveryStep;
 #[cfg(test)]
 pub(crate) use own_stream::HIGHEST_CLAIM;
 pub use own_stream::start_number;
@@ -118,11 +119,11 @@ pub(crate) struct Broadcast {
 }
 
 /// The initial state of broadcast after a start.
-pub(crate) struct Start<'a> {
+pub(crate) struct RestoredState<'a> {
     pub(crate) incarnation: u64,
-    pub(crate) kept: &'a [Batch],
-    pub(crate) delivered: &'a [DeliveredMark],
-    pub(crate) compacted: &'a [StreamId],
+    pub(crate) retained: &'a [Batch],
+    pub(crate) delivered_marks: &'a [DeliveredMark],
+    pub(crate) closed_up_to: &'a [StreamId],
 }
 
 impl Broadcast {
@@ -131,13 +132,17 @@ impl Broadcast {
     pub(crate) fn new(
         config: &Config,
         identity: &Identity,
-        start: &Start<'_>,
+        start: &RestoredState<'_>,
         random: impl Fn(&'static str) -> RngStream,
         now: Time,
     ) -> (Self, Vec<Batch>) {
         let mut store = MessageStore::new(config);
-        let (restored, evicted) =
-            resume::restore(&mut store, (start.compacted, start.delivered), start.kept, now);
+        let (restored, evicted) = resume::restore(
+            &mut store,
+            (start.closed_up_to, start.delivered_marks),
+            start.retained,
+            now,
+        );
         let mut rng = random("sync");
         let next_sync = now + rng.scaled(config.sync_interval(), 0.5, 1.5);
         let mut outbox = Outbox::new(identity, start.incarnation);
@@ -211,7 +216,7 @@ impl Broadcast {
         match frame {
             Frame::Gossip(f) => self.on_gossip(cx, remote, *f),
             Frame::Announce(f) => self.on_announce(cx, remote, &f),
-            Frame::Pulled(f) => self.on_pulled(cx, remote, &f),
+            Frame::PullEnd(f) => self.on_pull_end(cx, remote, &f),
             Frame::Ack(f) => self.on_ack(cx, remote, &f),
             Frame::Census(f) => self.on_census(cx, remote, *f),
             Frame::Prune(f) => self.on_prune(cx, remote, &f),
@@ -222,42 +227,43 @@ impl Broadcast {
         }
     }
 
-    /// The first time at which an action is due.
-    pub(crate) fn deadline(&self, cx: &View<'_>) -> Option<Time> {
-        let all = [
-            self.fetches_deadline(),
-            self.store.kept.next_expiry(),
-            self.confirmations.due,
-            Some(self.next_sync),
-            self.announcer.due,
-            self.missing.deadline(),
-            self.acks.deadline(),
-            self.outbox.deadline(),
-            self.comparison_deadline(cx),
-            self.unknown_starts_deadline(),
-            Some(self.receipts.deadline()),
-            Some(self.pace_at),
-            self.catch_up_deadline(cx),
-        ];
-        all.into_iter().flatten().min()
+    /// Sets the timers of the broadcast.
+    pub(crate) fn set_timers(&self, cx: &mut Context<'_>) {
+        let timers = &mut *cx.timers;
+        timers.set(PeerTimer::Sync, self.next_sync);
+        timers.set(PeerTimer::Announce, self.announcer.due);
+        timers.set(PeerTimer::StreamStart, self.unknown_starts_deadline());
+        timers.set(PeerTimer::Pull, self.missing.deadline());
+        timers.set(PeerTimer::Acknowledge, self.acks.deadline());
+        timers.set(PeerTimer::Pace, self.pace_at);
+        timers.set(PeerTimer::Receipts, self.receipts.deadline());
+        timers.set(PeerTimer::Fetch, self.fetches_deadline());
+        timers.set(PeerTimer::Confirm, self.confirmations.due);
+        timers.set(PeerTimer::Expiry, self.store.retention.next_expiry());
+        timers.set(PeerTimer::Outbox, self.outbox.deadline());
+        timers.set(PeerTimer::Comparison, self.comparison_deadline(&cx.view));
+        timers.set(PeerTimer::CatchUp, self.catch_up_deadline(&cx.view));
     }
 
-    /// Performs the actions that are due, except [`Broadcast::run_confirmations`] and
-    /// [`Broadcast::expire`].
-    pub(crate) fn on_timeout(&mut self, cx: &mut Context<'_>) {
-        self.run_sync(cx);
-        self.run_announcer(cx);
-        self.settle_unknown_starts(cx);
-        self.run_pulls(cx);
-        self.run_acks(cx);
-        if self.pace_at <= cx.now {
-            self.pace(cx, false);
+    /// Performs the action of an expired timer.
+    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>, timer: PeerTimer) {
+        match timer {
+            PeerTimer::Sync => self.run_sync(cx),
+            PeerTimer::Announce => self.run_announcer(cx),
+            PeerTimer::StreamStart => self.settle_unknown_starts(cx),
+            PeerTimer::Pull => self.run_pulls(cx),
+            PeerTimer::Acknowledge => self.run_acks(cx),
+            PeerTimer::Pace => self.pace(cx, false),
+            PeerTimer::Receipts => {
+                self.review_receipts(cx);
+                self.run_census(cx);
+            }
+            PeerTimer::Fetch => self.run_fetches(cx),
+            PeerTimer::Confirm => self.run_confirmations(cx),
+            PeerTimer::Expiry => self.expire(cx),
+            // The end of every call does what these are for.
+            _ => {}
         }
-        if self.receipts.deadline() <= cx.now {
-            self.review_receipts(cx);
-            self.run_census(cx);
-        }
-        self.run_fetches(cx);
     }
 
     /// See [`Peer::follow_consumer`](crate::Peer::follow_consumer).

@@ -10,9 +10,9 @@ use crate::message::{MessageId, StreamId};
 
 /// The next step of delivery.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum DeliveryStep {
     /// The messages of a retained batch from a number on.
-    Deliver { kept: RetainedBatch, from: u64 },
+    Deliver { retained: RetainedBatch, from: u64 },
     /// Messages that were given up.
     Gap { stream: StreamId, from: u64, to: u64 },
 }
@@ -20,11 +20,15 @@ pub(crate) enum Step {
 /// Takes the steps that became possible after messages of a stream arrived or were given up; they
 /// count as delivered from now on. A stream waits for all earlier ones of its publisher, and later
 /// streams that waited for it follow at once.
-pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamId) -> Vec<Step> {
+pub(crate) fn advance(
+    list: &mut MessageList,
+    retention: &Retention,
+    changed: StreamId,
+) -> Vec<DeliveryStep> {
     let mut steps = Vec::new();
     let mut next = Some(changed).filter(|s| list.undelivered_before(*s).is_none());
     while let Some(stream) = next.take() {
-        if advance_one(list, kept, stream, &mut steps) {
+        if advance_one(list, retention, stream, &mut steps) {
             next = list.undelivered_after(stream);
         }
     }
@@ -34,9 +38,9 @@ pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamI
 /// [`advance`] for one stream alone. Returns whether all of its known messages are delivered now.
 fn advance_one(
     list: &mut MessageList,
-    kept: &Retention,
+    retention: &Retention,
     stream: StreamId,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<DeliveryStep>,
 ) -> bool {
     let StreamId { publisher, epoch } = stream;
     let Some(seen) = list.get(stream) else { return true };
@@ -44,12 +48,12 @@ fn advance_one(
     while at < end {
         let id = MessageId { publisher, epoch, sequence: at };
         let from = at;
-        if let Some(k) = kept.batch_with(&id) {
+        if let Some(k) = retention.batch_with(&id) {
             at = k.batch.end();
-            steps.push(Step::Deliver { kept: k.clone(), from });
+            steps.push(DeliveryStep::Deliver { retained: k.clone(), from });
         } else {
-            at = kept.first_retained_from(stream, at).map_or(end, |n| n.min(end));
-            steps.push(Step::Gap { stream, from, to: at });
+            at = retention.first_retained_from(stream, at).map_or(end, |n| n.min(end));
+            steps.push(DeliveryStep::Gap { stream, from, to: at });
         }
     }
     list.set_delivered(stream, at);
@@ -68,15 +72,15 @@ mod tests {
 
     struct Rig {
         list: MessageList,
-        kept: Retention,
+        retention: Retention,
         me: Identity,
     }
 
     impl Rig {
         fn new() -> Self {
             let me = Identity::from_secret(&[1; 32]);
-            let kept = Retention::new(1 << 20, Duration::from_secs(10));
-            Rig { list: MessageList::default(), kept, me }
+            let retention = Retention::new(1 << 20, Duration::from_secs(10));
+            Rig { list: MessageList::default(), retention, me }
         }
 
         fn stream(&self, epoch: u64) -> StreamId {
@@ -96,18 +100,19 @@ mod tests {
         fn receive(&mut self, epoch: u64, first: u64, count: u64) -> String {
             let b = self.batch(epoch, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
-            self.kept.retain(b, 1, None, Time::ZERO, WallTime(0), |_, _| RetentionNeed::NotNeeded);
+            self.retention
+                .retain(b, 1, None, Time::ZERO, WallTime(0), |_, _| RetentionNeed::NotNeeded);
             self.advance(epoch)
         }
 
         fn advance(&mut self, epoch: u64) -> String {
             let changed = self.stream(epoch);
-            let steps = advance(&mut self.list, &self.kept, changed);
+            let steps = advance(&mut self.list, &self.retention, changed);
             let words = steps.iter().map(|s| match s {
-                Step::Deliver { kept, from } => {
-                    format!("{}:{from}-{}", kept.batch.epoch(), kept.batch.end())
+                DeliveryStep::Deliver { retained, from } => {
+                    format!("{}:{from}-{}", retained.batch.epoch(), retained.batch.end())
                 }
-                Step::Gap { stream, from, to } => format!("({}:{from}-{to})", stream.epoch),
+                DeliveryStep::Gap { stream, from, to } => format!("({}:{from}-{to})", stream.epoch),
             });
             words.collect::<Vec<_>>().join(" ")
         }

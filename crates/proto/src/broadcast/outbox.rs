@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::window::Window;
 use crate::batch::{Batch, BatchBuilder, PreviousStream, seal_group};
 use crate::identity::Identity;
-use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
+use crate::limits::{MAX_BATCH_DELAY, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
 use crate::time::{Time, WallTime};
 
@@ -47,14 +47,14 @@ pub(crate) struct Outbox {
     queues: Option<Box<Queues>>,
     waiting_bytes: u64,
     /// Whether the caller still writes earlier batches; and since when messages wait for that.
-    is_held: bool,
+    is_writer_busy: bool,
     waiting_since: Option<Time>,
     in_flight_bytes: u64,
     /// When the last acknowledgement arrived, or the first of the batches in flight was sent.
     progressed_at: Time,
     window: Window,
     /// Receipts are wanted up to this sequence number.
-    pub(crate) receipt_wanted: u64,
+    pub(crate) receipt_requested: u64,
 }
 
 impl Outbox {
@@ -64,12 +64,12 @@ impl Outbox {
             previous: None,
             queues: None,
             waiting_bytes: 0,
-            is_held: false,
+            is_writer_busy: false,
             waiting_since: None,
             in_flight_bytes: 0,
             progressed_at: Time::ZERO,
             window: Window::new(),
-            receipt_wanted: 0,
+            receipt_requested: 0,
         }
     }
 
@@ -110,7 +110,7 @@ impl Outbox {
     }
 
     /// Bytes that may be added now; 0 if the network has to catch up first.
-    pub(crate) fn room(&self) -> u64 {
+    pub(crate) fn available_window(&self) -> u64 {
         self.window.size().saturating_sub(self.in_flight_bytes + self.waiting_bytes)
     }
 
@@ -123,24 +123,26 @@ impl Outbox {
     }
 
     /// Whether enough batches wait to be signed.
-    pub(crate) fn has_a_turnful(&self) -> bool {
+    pub(crate) fn has_full_batches(&self) -> bool {
         self.queues.as_ref().is_some_and(|q| q.full.len() >= TURN_BATCHES)
     }
 
     /// Sets whether earlier batches wait to be written.
-    pub(crate) fn hold_back(&mut self, hold: bool) {
-        self.is_held = hold;
+    pub(crate) fn set_writer_busy(&mut self, busy: bool) {
+        self.is_writer_busy = busy;
     }
 
     /// Whether unsigned messages wait for more of them. Signed batches do not wait.
-    pub(crate) fn is_held_back(&self, now: Time) -> bool {
-        let until = self.waiting_since.map_or(Time::MAX, |since| since + HOLD_AT_MOST);
-        self.is_held && self.queues.as_ref().is_none_or(|q| q.sealed.is_empty()) && now < until
+    pub(crate) fn is_deferred(&self, now: Time) -> bool {
+        let until = self.waiting_since.map_or(Time::MAX, |since| since + MAX_BATCH_DELAY);
+        self.is_writer_busy
+            && self.queues.as_ref().is_none_or(|q| q.sealed.is_empty())
+            && now < until
     }
 
     /// When unsigned messages have waited for long enough.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.waiting_since.filter(|_| self.is_held).map(|since| since + HOLD_AT_MOST)
+        self.waiting_since.filter(|_| self.is_writer_busy).map(|since| since + MAX_BATCH_DELAY)
     }
 
     /// Whether nothing is queued or in flight.
@@ -217,7 +219,7 @@ impl Outbox {
     /// All peers that the publisher waits for hold everything below `paced`. Returns whether there
     /// is space in the window again after there was none.
     pub(crate) fn on_acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
-        let had_room = self.room() > 0;
+        let had_window = self.available_window() > 0;
         let mut bytes = 0;
         if let Some(q) = &mut self.queues {
             while let Some(&(end, size)) = q.in_flight.front()
@@ -237,7 +239,7 @@ impl Outbox {
         } else {
             self.window.on_acknowledged(bytes);
         }
-        !had_room && self.room() > 0
+        !had_window && self.available_window() > 0
     }
 
     /// Whether no acknowledgement has arrived for `limit` although batches are in flight. Returns
@@ -266,7 +268,7 @@ mod tests {
         let me = Identity::from_secret(&[1; 32]);
         let mut outbox = Outbox::new(&me, 1);
         let mut added = 0;
-        while outbox.room() > 0 {
+        while outbox.available_window() > 0 {
             outbox.add(Time::ZERO, WallTime(0), "t", &[0; 1000]);
             added += 1;
         }
@@ -277,34 +279,34 @@ mod tests {
         assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), added);
         assert!(batches.windows(2).all(|w| w[0].end() == w[1].first()));
         assert!(batches.len() < added / 50, "{} batches of {added}", batches.len());
-        assert_eq!(outbox.room(), 0);
+        assert_eq!(outbox.available_window(), 0);
         let half = batches[batches.len() / 2].end();
         assert!(outbox.on_acknowledged(half, Time::ZERO, false), "there is room again");
-        assert!(outbox.room() > 0);
+        assert!(outbox.available_window() > 0);
     }
 
     #[test]
-    fn held_back_messages_are_signed_together_and_not_too_late() {
+    fn deferred_messages_are_signed_together_within_the_delay_limit() {
         let me = Identity::from_secret(&[1; 32]);
         let at = |ms: u64| Time::from_micros(ms * 1000);
         let mut outbox = Outbox::new(&me, 1);
         outbox.add(at(0), WallTime(0), "", b"a");
         assert!(
-            !outbox.is_held_back(at(0)) && outbox.deadline().is_none(),
+            !outbox.is_deferred(at(0)) && outbox.deadline().is_none(),
             "no batch is written first"
         );
         outbox.seal(&me, at(0)).unwrap();
-        outbox.hold_back(true);
+        outbox.set_writer_busy(true);
         for ms in 1..=3 {
             for _ in 0..2 {
                 outbox.add(at(ms), WallTime(0), "", &[0; 40_000]);
             }
         }
-        assert!(outbox.is_held_back(at(20)));
+        assert!(outbox.is_deferred(at(20)));
         assert_eq!(outbox.deadline(), Some(at(21)), "20 ms after the first");
-        assert!(!outbox.is_held_back(at(21)));
-        outbox.hold_back(false);
-        assert!(!outbox.is_held_back(at(4)));
+        assert!(!outbox.is_deferred(at(21)));
+        outbox.set_writer_busy(false);
+        assert!(!outbox.is_deferred(at(4)));
         let group: Vec<Batch> = core::iter::from_fn(|| outbox.seal(&me, at(4))).collect();
         assert_eq!(group.len(), 6);
         assert!(group.iter().all(|b| b.signature() == group[0].signature()));

@@ -83,6 +83,12 @@ impl Broadcast {
         (unknown && !self.own_stream_is_compared && cx.now < until).then_some(until)
     }
 
+    /// Whether neighbours may still list an earlier process's messages.
+    pub(crate) fn may_compare_own_stream(&self, cx: &View<'_>) -> bool {
+        let since = cx.membership.own.participates_since;
+        !self.own_stream_is_compared && since.is_some_and(|at| cx.now < at + COMPARE_TIMEOUT)
+    }
+
     /// Compares this peer's stream with the one that the first neighbour knows. Returns the highest
     /// epoch of an earlier process that this one must not use.
     pub(crate) fn compare_own_stream(&mut self, summary: &Summary) -> Option<u64> {
@@ -113,21 +119,23 @@ impl Broadcast {
         let sealed = self.outbox.take_sealed();
         self.outbox.set_epoch(epoch);
         cx.fx.watch_stream(self.own_stream());
-        let kept = self.store.kept.take_stream(old);
+        let retained = self.store.retention.take_stream(old);
         let mut ops: Vec<StoreOp> =
-            kept.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect();
+            retained.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect();
         self.store.list.forget_own(old);
         self.acks.forget_stream(old);
         if number > cx.membership.own.record.incarnation {
-            ops.push(StoreOp::Incarnation(number));
+            ops.push(StoreOp::PutIncarnation(number));
         }
         cx.fx.store(ops);
         // Sign and record its messages under the new epoch.
         let renumbered = |b: &Batch| BatchBuilder::with_epoch(b, epoch);
-        for batch in
-            kept.iter().flat_map(|b| seal_group([renumbered(b)], cx.identity)).collect::<Vec<_>>()
+        for batch in retained
+            .iter()
+            .flat_map(|b| seal_group([renumbered(b)], cx.identity))
+            .collect::<Vec<_>>()
         {
-            let receipt = self.outbox.receipt_wanted > batch.first();
+            let receipt = self.outbox.receipt_requested > batch.first();
             self.receive(cx, &batch, Arrival::own(false, receipt));
         }
         let sealed = sealed.iter().flat_map(|b| seal_group([renumbered(b)], cx.identity)).collect();

@@ -24,7 +24,7 @@ pub enum PublishError {
     #[error("the topic has {0} bytes, at most {max} are allowed", max = MAX_TOPIC)]
     TopicTooLong(usize),
     /// So many bytes are in flight that the network has to catch up first.
-    #[error("the network has to catch up first: try again when there is room")]
+    #[error("the network has to catch up first: try again when the send window allows")]
     Busy,
     /// The peer is leaving or has left.
     #[error("this peer is leaving the network")]
@@ -72,7 +72,7 @@ impl Broadcast {
             return Err(PublishError::Leaving);
         }
         self.restart_window_after_pause(cx);
-        if self.outbox.room() == 0 {
+        if self.outbox.available_window() == 0 {
             return Err(PublishError::Busy);
         }
         cx.fx.count("messages_published");
@@ -107,24 +107,24 @@ impl Broadcast {
         ));
     }
 
-    /// See [`Peer::room`](crate::Peer::room).
-    pub(crate) fn room(&self) -> u64 {
-        self.outbox.room()
+    /// See [`Peer::available_window`](crate::Peer::available_window).
+    pub(crate) fn available_window(&self) -> u64 {
+        self.outbox.available_window()
     }
 
-    /// See [`Peer::has_a_turnful`](crate::Peer::has_a_turnful).
-    pub(crate) fn has_a_turnful(&self) -> bool {
-        self.outbox.has_a_turnful()
+    /// See [`Peer::has_full_batches`](crate::Peer::has_full_batches).
+    pub(crate) fn has_full_batches(&self) -> bool {
+        self.outbox.has_full_batches()
     }
 
-    /// See [`Peer::hold_back`](crate::Peer::hold_back).
-    pub(crate) fn hold_back(&mut self, hold: bool) {
-        self.outbox.hold_back(hold);
+    /// See [`Peer::set_writer_busy`](crate::Peer::set_writer_busy).
+    pub(crate) fn set_writer_busy(&mut self, busy: bool) {
+        self.outbox.set_writer_busy(busy);
     }
 
     /// Signs and sends everything that was published.
     pub(crate) fn send_all_batches(&mut self, cx: &mut Context<'_>) {
-        self.outbox.hold_back(false);
+        self.outbox.set_writer_busy(false);
         while self.send_next_batch(cx) {}
     }
 
@@ -133,12 +133,12 @@ impl Broadcast {
         let now = cx.now;
         // A leaving peer compares its stream first, too: until Leave there is time for it.
         let compares = self.comparison_deadline(cx).is_some() && !cx.membership.own.is_leaving();
-        let waits = self.outbox.is_held_back(now) && !cx.membership.own.is_departing();
+        let waits = self.outbox.is_deferred(now) && !cx.membership.own.is_departing();
         if compares || waits {
             return false;
         }
         let Some(batch) = self.outbox.seal(cx.identity, now) else { return false };
-        let receipt = self.outbox.receipt_wanted > batch.first();
+        let receipt = self.outbox.receipt_requested > batch.first();
         let mut explores = !cx.overlay.neighbours.is_empty() && self.exploring.is_due(now);
         if explores && batch.size() > LARGE_BATCH {
             // A census finds the shortest paths as well, and takes no time on slow lines.

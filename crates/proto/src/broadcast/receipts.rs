@@ -20,7 +20,7 @@ use crate::limits::MAX_RECEIPTS;
 use crate::message::{MessageId, StreamId};
 use crate::signed::Signed;
 use crate::small::VecMap;
-use crate::snapshot::{Departed, MemberState, MissingMember, PeerState, Receipt};
+use crate::snapshot::{DepartedMember, MemberState, MissingMember, PeerState, Receipt};
 use crate::time::Time;
 use crate::wire::{Census, CensusBody, Holder, ack_token};
 
@@ -151,15 +151,15 @@ impl Broadcast {
         self.receipts.review_at_once(now);
     }
 
-    /// See [`Peer::want_receipt`](crate::Peer::want_receipt).
-    pub(crate) fn want_receipt(&mut self, cx: &mut Context<'_>, id: MessageId) -> bool {
+    /// See [`Peer::request_receipt`](crate::Peer::request_receipt).
+    pub(crate) fn request_receipt(&mut self, cx: &mut Context<'_>, id: MessageId) -> bool {
         let now = cx.now;
         let own = id.stream() == self.own_stream();
         let is_full = self.receipts.pending.len() >= MAX_RECEIPTS;
         if !own || id.sequence >= self.outbox.published() || is_full {
             return false;
         }
-        self.outbox.receipt_wanted = self.outbox.receipt_wanted.max(id.sequence + 1);
+        self.outbox.receipt_requested = self.outbox.receipt_requested.max(id.sequence + 1);
         let counted = self.counted(cx).members;
         let last =
             self.receipts.pending.iter().next_back().map(|(_, r)| r.counted_at_start.clone());
@@ -178,8 +178,8 @@ impl Broadcast {
         true
     }
 
-    /// See [`Peer::forget_receipt`](crate::Peer::forget_receipt).
-    pub(crate) fn forget_receipt(&mut self, id: &MessageId) {
+    /// See [`Peer::cancel_receipt`](crate::Peer::cancel_receipt).
+    pub(crate) fn cancel_receipt(&mut self, id: &MessageId) {
         self.receipts.pending.remove(&id.sequence);
     }
 
@@ -443,7 +443,7 @@ impl Broadcast {
     }
 
     /// The members that do not count any more, and the reason.
-    fn departed(&self, cx: &View<'_>, counted: &[PeerId]) -> Vec<Departed> {
+    fn departed(&self, cx: &View<'_>, counted: &[PeerId]) -> Vec<DepartedMember> {
         let gone = counted.iter().filter(|id| {
             // In a large network a member may only be evicted from the table.
             cx.membership.members.get(id).is_none()
@@ -452,9 +452,9 @@ impl Broadcast {
         gone.map(|id| self.departure(cx, id)).collect()
     }
 
-    fn departure(&self, cx: &View<'_>, id: &PeerId) -> Departed {
+    fn departure(&self, cx: &View<'_>, id: &PeerId) -> DepartedMember {
         let certificate = cx.membership.members.dead().map(|(c, _)| c).find(|c| c.subject() == *id);
-        Departed {
+        DepartedMember {
             id: *id,
             name: cx.membership.members.record(id).map(|r| r.name.clone()),
             state: certificate.map_or(MemberState::Left, |_| MemberState::Dead),
@@ -472,7 +472,7 @@ impl Broadcast {
         }
         census.wait = (census.wait * 2).min(MAX_CENSUS_WAIT);
         census.at = now + census.wait;
-        self.start_census(cx, self.outbox.receipt_wanted);
+        self.start_census(cx, self.outbox.receipt_requested);
     }
 
     /// Sends a census over all links.
@@ -491,10 +491,10 @@ impl Broadcast {
         let stream = self.own_stream();
         let StreamId { publisher, epoch } = stream;
         let is_old = |r: &PendingReceipt| now.since(r.since) >= NAMES_AFTER;
-        let names = !cx.membership.is_large() && self.receipts.pending.values().any(is_old);
-        let body = CensusBody { publisher, epoch, round, until, names };
+        let wants_names = !cx.membership.is_large() && self.receipts.pending.values().any(is_old);
+        let body = CensusBody { publisher, epoch, round, until, wants_names };
         let census = Census { body: Signed::sign(body, cx.identity) };
-        let received = ReceivedBatch { stream, bytes: 0, receipt_until: None, wants_names: names };
+        let received = ReceivedBatch { stream, bytes: 0, receipt_until: None, wants_names };
         self.acks.on_census(
             &received,
             round,

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::ack_view::{AckView, RetentionPolicy};
 use super::acks::ReceivedBatch;
 use super::trees::ArrivalKind;
-use super::{Broadcast, MessageList, ReceiveOutcome, Step, StreamState, batch_id};
+use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, StreamState, batch_id};
 use crate::batch::Batch;
 use crate::config::BroadcastMode;
 use crate::context::Context;
@@ -127,7 +127,7 @@ impl Broadcast {
     fn on_duplicate(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
         self.record_pull_progress(cx, batch.stream(), arrival, false);
         cx.fx.add("messages_duplicate", batch.len() as u64);
-        self.store.kept.record_duplicate(batch);
+        self.store.retention.record_duplicate(batch);
         if let Some(from) = arrival.from.filter(|_| !arrival.pulled) {
             self.on_tree_duplicate(cx, batch.publisher(), from, arrival.kind(false));
         }
@@ -147,7 +147,7 @@ impl Broadcast {
         cx.fx.add("messages_duplicate", batch.len() as u64 - messages);
         if arrival.age_ms > 0 {
             let age = Duration::from_millis(arrival.age_ms.into());
-            self.store.kept.set_age(batch, age);
+            self.store.retention.set_age(batch, age);
         }
     }
 
@@ -271,20 +271,20 @@ impl Broadcast {
         let now = cx.now;
         for step in self.store.advance(changed) {
             match step {
-                Step::Deliver { kept, from } => {
+                DeliveryStep::Deliver { retained, from } => {
                     let delivery = Delivery {
-                        age: kept.age(now),
-                        to: kept.batch.end(),
-                        batch: kept.batch,
+                        age: retained.age(now),
+                        to: retained.batch.end(),
+                        batch: retained.batch,
                         from,
-                        neighbour: kept.from,
-                        hops: kept.hops,
-                        received_at: kept.received_at,
+                        neighbour: retained.from,
+                        hops: retained.hops,
+                        received_at: retained.received_at,
                     };
                     cx.fx.add("messages_delivered", delivery.count());
                     cx.fx.output(Output::Deliver(delivery));
                 }
-                Step::Gap { stream, from, to } => self.report_gap(cx, stream, from, to),
+                DeliveryStep::Gap { stream, from, to } => self.report_gap(cx, stream, from, to),
             }
         }
         self.catch_up.on_delivered(&self.store.list, changed.publisher);

@@ -15,7 +15,7 @@ use crate::batch::Batch;
 use crate::context::Context;
 use crate::identity::PeerId;
 use crate::io::{DeliveredMark, StoreOp};
-use crate::limits::MAX_PUBLISHERS;
+use crate::limits::MAX_STREAMS;
 use crate::message::{Delivery, StreamId};
 use crate::time::Time;
 
@@ -25,13 +25,13 @@ impl Broadcast {
         let mark_op = |(stream, to): (StreamId, Option<u64>)| match to {
             Some(to) => {
                 let StreamId { publisher, epoch } = stream;
-                StoreOp::Delivered(DeliveredMark { publisher, epoch, to })
+                StoreOp::PutDelivered(DeliveredMark { publisher, epoch, to })
             }
-            None => StoreOp::Forget(stream),
+            None => StoreOp::RemoveDelivered(stream),
         };
         let closed_op = |(publisher, epoch): (PeerId, Option<u64>)| match epoch {
-            Some(epoch) => StoreOp::Compacted(StreamId { publisher, epoch }),
-            None => StoreOp::RemoveCompacted(publisher),
+            Some(epoch) => StoreOp::PutClosedUpTo(StreamId { publisher, epoch }),
+            None => StoreOp::RemoveClosedUpTo(publisher),
         };
         let list = &mut self.store.list;
         let closed: Vec<StoreOp> = list.take_closed_changes().into_iter().map(closed_op).collect();
@@ -74,18 +74,18 @@ impl Broadcast {
 /// of batches that are still retained, in the order of delivery, and the batches that are evicted.
 pub(crate) fn restore(
     store: &mut MessageStore,
-    (compacted, marks): (&[StreamId], &[DeliveredMark]),
-    kept: &[Batch],
+    (closed_up_to, marks): (&[StreamId], &[DeliveredMark]),
+    retained: &[Batch],
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
-    for stream in compacted {
+    for stream in closed_up_to {
         store.list.restore_closed(*stream);
     }
-    for m in marks.iter().take(MAX_PUBLISHERS) {
+    for m in marks.iter().take(MAX_STREAMS) {
         store.list.resume(m.stream(), m.to);
     }
-    let evicted = kept.iter().flat_map(|batch| store.restore(batch, now)).collect();
-    for batch in kept {
+    let evicted = retained.iter().flat_map(|batch| store.restore(batch, now)).collect();
+    for batch in retained {
         // A stream that waited for an earlier one continues to wait.
         let waits = store.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
         if let Some((previous, end)) = previous_stream_of(batch).filter(|_| waits)
@@ -102,7 +102,7 @@ pub(crate) fn restore(
     for (stream, mark) in streams {
         let latest = latest.entry(stream.publisher).or_default();
         let (mut oldest_retained, mut end) = (0, 0);
-        for k in store.kept.range(stream, 0, mark) {
+        for k in store.retention.range(stream, 0, mark) {
             if end < k.batch.first() {
                 oldest_retained = k.batch.first();
             }
@@ -169,8 +169,13 @@ mod tests {
         DeliveredMark { publisher: publisher(n).id(), epoch, to }
     }
 
-    fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
-        let setup = PeerSetup { config: config.into(), kept, delivered, ..example_setup() };
+    fn peer(config: Config, delivered: Vec<DeliveredMark>, retained: Vec<Batch>) -> Peer {
+        let setup = PeerSetup {
+            config: config.into(),
+            retained,
+            delivered_marks: delivered,
+            ..example_setup()
+        };
         Peer::new(setup, Time::ZERO)
     }
 
@@ -199,7 +204,7 @@ mod tests {
                     let op = |op: &StoreOp| match op {
                         StoreOp::PutBatch(b) => Some(format!("+{}", b.first())),
                         StoreOp::RemoveBatch(id) => Some(format!("-{}", id.sequence)),
-                        StoreOp::Delivered(m) => Some(format!("{}<{}", m.epoch, m.to)),
+                        StoreOp::PutDelivered(m) => Some(format!("{}<{}", m.epoch, m.to)),
                         _ => None,
                     };
                     stored.push(ops.iter().filter_map(op).collect::<Vec<_>>().join(" "));
@@ -237,8 +242,8 @@ mod tests {
 
     #[test]
     fn delivered_messages_are_not_delivered_again_after_a_restart() {
-        let kept = vec![batch(1, 1, 3, 2), batch(1, 1, 7, 2), batch(1, 1, 5, 2)];
-        let mut p = peer(lan(), vec![mark(1, 1, 9)], kept);
+        let retained = vec![batch(1, 1, 3, 2), batch(1, 1, 7, 2), batch(1, 1, 5, 2)];
+        let mut p = peer(lan(), vec![mark(1, 1, 9)], retained);
         assert_eq!(restored(&mut p), "1:3-5 1:5-7 1:7-9");
         assert_eq!(drained(&mut p).0, "");
         let seen =
@@ -248,8 +253,8 @@ mod tests {
 
     #[test]
     fn messages_stored_before_their_mark_are_delivered_after_a_restart() {
-        let kept = vec![batch(1, 1, 0, 2), batch(1, 1, 2, 2), batch(1, 2, 0, 1)];
-        let mut p = peer(lan(), vec![mark(1, 1, 2)], kept);
+        let retained = vec![batch(1, 1, 0, 2), batch(1, 1, 2, 2), batch(1, 2, 0, 1)];
+        let mut p = peer(lan(), vec![mark(1, 1, 2)], retained);
         assert_eq!(restored(&mut p), "1:0-2");
         let (deliveries, stored) = drained(&mut p);
         assert_eq!(deliveries, "1:2-4 2:0-1");
@@ -258,8 +263,8 @@ mod tests {
 
     #[test]
     fn batch_that_the_consumer_has_processed_in_part_is_delivered_in_two_parts() {
-        let kept = vec![batch(1, 1, 0, 5), batch(1, 1, 5, 5)];
-        let mut p = peer(lan(), vec![mark(1, 1, 7)], kept);
+        let retained = vec![batch(1, 1, 0, 5), batch(1, 1, 5, 5)];
+        let mut p = peer(lan(), vec![mark(1, 1, 7)], retained);
         assert_eq!(restored(&mut p), "1:0-5 1:5-7");
         assert_eq!(drained(&mut p).0, "1:7-10");
         let seen =
@@ -273,9 +278,10 @@ mod tests {
 
     #[test]
     fn deliveries_of_an_earlier_process_are_restored_in_their_order() {
-        let kept = vec![batch(2, 1, 0, 1), batch(1, 1, 1, 1), batch(2, 1, 1, 1), batch(1, 1, 0, 1)];
+        let retained =
+            vec![batch(2, 1, 0, 1), batch(1, 1, 1, 1), batch(2, 1, 1, 1), batch(1, 1, 0, 1)];
         let marks = vec![mark(1, 1, 2), mark(2, 1, 2)];
-        let mut p = peer(lan(), marks, kept);
+        let mut p = peer(lan(), marks, retained);
         let of: Vec<(bool, u64)> = p
             .take_restored()
             .iter()
@@ -291,7 +297,7 @@ mod tests {
         take_in(&mut p, &batch(1, 1, 2, 3), arrival);
         take_in(&mut p, &batch(1, 1, 6, 1), arrival);
         take_in(&mut p, &batch(1, 1, 2, 3), arrival);
-        let again: Vec<u32> = p.held_messages(9, None).iter().map(|m| m.duplicates).collect();
+        let again: Vec<u32> = p.retained_messages(9, None).iter().map(|m| m.duplicates).collect();
         assert_eq!(again, [1, 1, 1, 0], "and each duplicate is counted");
         let (deliveries, stored) = drained(&mut p);
         assert_eq!((deliveries.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));
@@ -323,8 +329,8 @@ mod tests {
         let mut b = BatchBuilder::new(id, WallTime(0));
         b.push(WallTime(0), "", b"x");
         let seeds = [SeedAddress { host_port: "seed:7000".to_owned(), pin: None }];
-        let kept = vec![b.seal(&me)];
-        let setup = PeerSetup { kept, seeds: seeds.into(), incarnation: 2, ..example_setup() };
+        let retained = vec![b.seal(&me)];
+        let setup = PeerSetup { retained, seeds: seeds.into(), incarnation: 2, ..example_setup() };
         let mut p = Peer::new(setup, Time::ZERO);
         p.leave(Time::ZERO, Duration::from_secs(1));
         let mut told = None;

@@ -143,7 +143,7 @@ impl Retention {
         self.next += 1;
         self.arrivals.insert(arrival_order, batch.clone());
         let (arrived, expires, age) = (now, now + self.max_age, Duration::ZERO);
-        let kept = RetainedBatch {
+        let retained = RetainedBatch {
             batch,
             hops,
             from,
@@ -154,7 +154,7 @@ impl Retention {
             age,
             arrival_order,
         };
-        self.batches.insert(id, Box::new(kept));
+        self.batches.insert(id, Box::new(retained));
         let mut evicted = Vec::new();
         if self.bytes > self.max_bytes {
             self.evict_released(&need_below, &mut evicted);
@@ -207,10 +207,10 @@ impl Retention {
         let newest = *self.arrivals.last_key_value()?.0;
         loop {
             let next = self.arrived_from(self.eviction_cursor).next();
-            let Some(kept) = next.filter(|k| k.arrival_order < newest) else { break };
+            let Some(retained) = next.filter(|k| k.arrival_order < newest) else { break };
             let (arrival_order, stream, size) =
-                (kept.arrival_order, kept.batch.stream(), kept.batch.size() as u64);
-            let need = need_below(stream, kept.batch.end());
+                (retained.arrival_order, retained.batch.stream(), retained.batch.size() as u64);
+            let need = need_below(stream, retained.batch.end());
             let has_room = self.protected_bytes + size <= self.max_bytes / PROTECTED_DIVISOR;
             if need != RetentionNeed::OnlyCopy && !(has_room && need == RetentionNeed::Needed) {
                 // It may not be needed, but earlier batches are evicted first.
@@ -261,14 +261,15 @@ impl Retention {
         let old: Vec<u64> =
             self.arrived_from(0).take_while(is_old).map(|k| k.arrival_order).collect();
         for arrival_order in old {
-            let Some(kept) = self.by_order(arrival_order) else { continue };
-            if need_below(kept.batch.stream(), kept.batch.end()) != RetentionNeed::OnlyCopy {
+            let Some(retained) = self.by_order(arrival_order) else { continue };
+            if need_below(retained.batch.stream(), retained.batch.end()) != RetentionNeed::OnlyCopy
+            {
                 evicted.extend(self.remove(arrival_order));
                 continue;
             }
-            let id = batch_id(&kept.batch);
-            if let Some(kept) = self.batches.get_mut(&id) {
-                kept.expires = now + EXPIRY_RETRY;
+            let id = batch_id(&retained.batch);
+            if let Some(retained) = self.batches.get_mut(&id) {
+                retained.expires = now + EXPIRY_RETRY;
             }
         }
         evicted
@@ -281,10 +282,10 @@ impl Retention {
 
     fn remove(&mut self, arrival_order: u64) -> Option<Batch> {
         let batch = self.arrivals.remove(&arrival_order)?;
-        let kept = self.batches.remove(&batch_id(&batch))?;
-        let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
+        let retained = self.batches.remove(&batch_id(&batch))?;
+        let (stream, size) = (retained.batch.stream(), retained.batch.size() as u64);
         self.bytes -= size;
-        self.messages -= kept.batch.len() as u64;
+        self.messages -= retained.batch.len() as u64;
         if let Some(protected) = self.protected.get_mut(&stream)
             && protected.remove(&arrival_order)
         {
@@ -293,7 +294,7 @@ impl Retention {
                 self.protected.remove(&stream);
             }
         }
-        Some(kept.batch)
+        Some(retained.batch)
     }
 
     /// Removes all batches of a stream and returns them in order.
@@ -313,15 +314,15 @@ impl Retention {
 
     /// Sets the age that a batch had when it arrived.
     pub(crate) fn set_age(&mut self, batch: &Batch, age: Duration) {
-        if let Some(kept) = self.batches.get_mut(&batch_id(batch)) {
-            kept.age = age;
+        if let Some(retained) = self.batches.get_mut(&batch_id(batch)) {
+            retained.age = age;
         }
     }
 
     /// Counts a batch that arrived again.
     pub(crate) fn record_duplicate(&mut self, batch: &Batch) {
-        if let Some(kept) = self.batches.get_mut(&batch_id(batch)) {
-            kept.duplicates = kept.duplicates.saturating_add(1);
+        if let Some(retained) = self.batches.get_mut(&batch_id(batch)) {
+            retained.duplicates = retained.duplicates.saturating_add(1);
         }
     }
 
@@ -357,7 +358,7 @@ impl Retention {
         let last = match before {
             None => u64::MAX,
             Some(id) => match self.batch_with(id) {
-                Some(kept) => kept.arrival_order,
+                Some(retained) => retained.arrival_order,
                 // Earlier batches are evicted as well, except some that are needed.
                 None => return Vec::new(),
             },
@@ -365,15 +366,17 @@ impl Retention {
         let mut list = Vec::new();
         let mut messages = 0;
         let arrived = self.arrivals.range(..=last).rev();
-        for kept in arrived.filter_map(|(_, b)| self.batches.get(&batch_id(b))) {
+        for retained in arrived.filter_map(|(_, b)| self.batches.get(&batch_id(b))) {
             if messages >= limit {
                 break;
             }
             messages += match before.filter(|_| list.is_empty()) {
-                Some(id) => usize::try_from(id.sequence - kept.batch.first()).unwrap_or(usize::MAX),
-                None => kept.batch.len(),
+                Some(id) => {
+                    usize::try_from(id.sequence - retained.batch.first()).unwrap_or(usize::MAX)
+                }
+                None => retained.batch.len(),
             };
-            list.push(&**kept);
+            list.push(&**retained);
         }
         list.reverse();
         list

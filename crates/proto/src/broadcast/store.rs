@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use super::order;
-use super::{InsertOutcome, MessageList, RetainedBatch, Retention, RetentionNeed, Step};
+use super::{DeliveryStep, InsertOutcome, MessageList, RetainedBatch, Retention, RetentionNeed};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
@@ -16,7 +16,7 @@ use crate::time::{Time, WallTime};
 #[derive(Debug)]
 pub(crate) struct MessageStore {
     pub(crate) list: MessageList,
-    pub(crate) kept: Retention,
+    pub(crate) retention: Retention,
 }
 
 /// The outcome of receiving a batch.
@@ -30,8 +30,8 @@ pub(crate) enum ReceiveOutcome {
 
 impl MessageStore {
     pub(crate) fn new(config: &Config) -> Self {
-        let kept = Retention::new(config.retention_bytes(), config.retention_age());
-        MessageStore { list: MessageList::default(), kept }
+        let retention = Retention::new(config.retention_bytes(), config.retention_age());
+        MessageStore { list: MessageList::default(), retention }
     }
 
     /// Records and retains a batch. `need_below` says whether peers need the messages of a stream
@@ -57,7 +57,8 @@ impl MessageStore {
                     RetentionNeed::NotNeeded if is_undelivered(s, end) => RetentionNeed::Needed,
                     need => need,
                 };
-                let evicted = self.kept.retain(batch.clone(), hops, from, now, wall, need_below);
+                let evicted =
+                    self.retention.retain(batch.clone(), hops, from, now, wall, need_below);
                 self.on_evicted(&evicted);
                 ReceiveOutcome::New { messages, evicted }
             }
@@ -72,10 +73,10 @@ impl MessageStore {
             return vec![batch.clone()];
         }
         let evicted =
-            self.kept.retain(batch.clone(), 0, None, now, batch.published_at(), |_, _| {
+            self.retention.retain(batch.clone(), 0, None, now, batch.published_at(), |_, _| {
                 RetentionNeed::NotNeeded
             });
-        self.kept.set_age(batch, Duration::MAX);
+        self.retention.set_age(batch, Duration::MAX);
         self.on_evicted(&evicted);
         evicted
     }
@@ -87,7 +88,7 @@ impl MessageStore {
         need_below: impl Fn(&MessageList, StreamId, u64) -> RetentionNeed,
     ) -> Vec<Batch> {
         let list = &self.list;
-        let expired = self.kept.expire(now, |stream, end| need_below(list, stream, end));
+        let expired = self.retention.expire(now, |stream, end| need_below(list, stream, end));
         self.on_evicted(&expired);
         let publishers: BTreeSet<PeerId> = expired.iter().map(Batch::publisher).collect();
         publishers.into_iter().for_each(|publisher| self.compact(publisher));
@@ -98,15 +99,15 @@ impl MessageStore {
     fn on_evicted(&mut self, evicted: &[Batch]) {
         for batch in evicted {
             // A batch that arrived later may have earlier messages: these are still available here.
-            let kept = self.kept.first_retained_from(batch.stream(), 0);
-            self.list.raise_oldest_retained(batch.stream(), kept.unwrap_or(batch.end()));
+            let retained = self.retention.first_retained_from(batch.stream(), 0);
+            self.list.raise_oldest_retained(batch.stream(), retained.unwrap_or(batch.end()));
         }
     }
 
     /// Gives up a range that no neighbour can send any more.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
         self.list.give_up(stream, from, to);
-        if self.kept.first_retained_from(stream, from).is_none() {
+        if self.retention.first_retained_from(stream, from).is_none() {
             // A given-up range must not be offered to others as a received one.
             self.list.raise_oldest_retained(stream, to);
         }
@@ -114,18 +115,18 @@ impl MessageStore {
 
     /// Forgets closed streams of a publisher.
     pub(crate) fn compact(&mut self, publisher: PeerId) {
-        let kept = &self.kept;
-        self.list.compact(publisher, |stream| kept.first_retained_from(stream, 0).is_some());
+        let retention = &self.retention;
+        self.list.compact(publisher, |stream| retention.first_retained_from(stream, 0).is_some());
     }
 
     /// The steps of delivery that are possible after a stream has changed.
-    pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<Step> {
-        order::advance(&mut self.list, &self.kept, changed)
+    pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<DeliveryStep> {
+        order::advance(&mut self.list, &self.retention, changed)
     }
 
     /// The batch that holds a message, if it is retained.
     pub(crate) fn batch_with(&self, id: &MessageId) -> Option<&RetainedBatch> {
-        self.kept.batch_with(id)
+        self.retention.batch_with(id)
     }
 
     pub(crate) fn publishers(&self) -> Vec<PublisherView> {
@@ -169,10 +170,14 @@ mod tests {
         for sequence in [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10] {
             receive(&mut b, sequence);
         }
-        assert!(b.kept.first_retained_from(stream, 9) != Some(9), "the first arrival was evicted");
-        let first = b.kept.first_retained_from(stream, 0);
         assert!(
-            first.is_some_and(|kept| b.list.get(stream).unwrap().oldest_available() <= kept),
+            b.retention.first_retained_from(stream, 9) != Some(9),
+            "the first arrival was evicted"
+        );
+        let first = b.retention.first_retained_from(stream, 0);
+        assert!(
+            first
+                .is_some_and(|retained| b.list.get(stream).unwrap().oldest_available() <= retained),
             "{first:?}"
         );
     }
@@ -201,7 +206,7 @@ mod tests {
         assert!(receive(&batch(&one, 2)).is_empty());
         (0..100).for_each(|n| drop(receive(&batch(&other, n))));
         let steps = receive(&batch(&one, 1));
-        let delivered = steps.iter().all(|s| matches!(s, Step::Deliver { .. }));
+        let delivered = steps.iter().all(|s| matches!(s, DeliveryStep::Deliver { .. }));
         assert!(steps.len() == 2 && delivered, "{steps:?}");
     }
 }

@@ -9,12 +9,12 @@ use crate::context::{Context, View};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::limits::{
-    MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
+    MAX_BATCH_MESSAGES, MAX_MISSING_STREAMS, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
 };
 use crate::message::StreamId;
 use crate::sync;
 use crate::time::Time;
-use crate::wire::{Announce, Gossip, Pull, Pulled, Range, Summary, SummaryEntry};
+use crate::wire::{Announce, Gossip, Pull, PullEnd, Range, Summary, SummaryEntry};
 
 /// Bytes sent at once to a neighbour that grafts. It has grafted on others as well, which send it
 /// the same: more is announced, and pulled from one of them.
@@ -140,7 +140,7 @@ impl Broadcast {
         }
         for e in remote_entries {
             let stream = e.stream();
-            self.on_start_report(cx, stream, e.floor);
+            self.on_start_report(cx, stream, e.oldest_retained);
             self.missing.on_summary_entry(&self.store.list, remote, e, at_once, now);
         }
         self.run_pulls(cx);
@@ -163,7 +163,7 @@ impl Broadcast {
         // Such a young stream began while this peer participated, or nearly.
         let first = self.store.list.get(stream).map_or(0, StreamState::first);
         let is_young = first < MAX_BATCH_MESSAGES as u64;
-        let is_full = self.unknown_starts.len() >= MAX_MISSING;
+        let is_full = self.unknown_starts.len() >= MAX_MISSING_STREAMS;
         if is_young || oldest_retained == Some(0) || self.is_established(cx) || is_full {
             return self.store.list.set_start(stream, 0);
         }
@@ -269,7 +269,7 @@ impl Broadcast {
         let (now, wall) = (cx.now, cx.fx.wall_clock());
         'all: for r in &f.ranges {
             let mut last = None;
-            for k in self.store.kept.range(r.stream(), r.from, r.to) {
+            for k in self.store.retention.range(r.stream(), r.from, r.to) {
                 if bytes >= MAX_PULL_BYTES || batches >= MAX_PULL_BATCHES {
                     break 'all;
                 }
@@ -288,12 +288,12 @@ impl Broadcast {
         }
         cx.fx.add("batches_pulled", u64::from(batches));
         // In the same queue as the batches, so that it arrives after them.
-        let pulled = Pulled { batches, refused: false, nonce: f.nonce };
+        let pulled = PullEnd { batches, refused: false, nonce: f.nonce };
         cx.fx.send_as(link, pulled, Class::History);
         bytes
     }
 
-    pub(crate) fn on_pulled(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &Pulled) {
+    pub(crate) fn on_pull_end(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &PullEnd) {
         let (empty, now) = (f.batches == 0, cx.now);
         let Some(streams) = self.missing.take_pull(remote, f.nonce, f.refused, now) else {
             return cx.fx.count("pulls_answered_late");
@@ -325,7 +325,7 @@ impl Broadcast {
             let gaps = entry.gaps.iter().copied().chain([(entry.next, end)]);
             let mut last = None;
             for (from, to) in gaps {
-                for k in self.store.kept.range(stream, from, to) {
+                for k in self.store.retention.range(stream, from, to) {
                     if last == Some(k.batch.first()) {
                         continue;
                     }

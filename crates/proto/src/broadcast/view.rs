@@ -12,7 +12,7 @@ impl Broadcast {
 
     /// Retained messages and bytes.
     pub(crate) fn held(&self) -> (u64, u64) {
-        (self.store.kept.messages(), self.store.kept.bytes())
+        (self.store.retention.messages(), self.store.retention.bytes())
     }
 
     /// Published bytes that are not acknowledged.
@@ -36,7 +36,7 @@ impl Broadcast {
 
     /// The batches that hold the newest `limit` messages, or those before `before`.
     pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&RetainedBatch> {
-        self.store.kept.newest(limit, before)
+        self.store.retention.newest(limit, before)
     }
 
     /// Whether a message was received, retained or not.

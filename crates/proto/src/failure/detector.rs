@@ -15,6 +15,7 @@ use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::small::{VecMap, VecSet};
 use crate::time::Time;
+use crate::timers::PeerTimer;
 use crate::wire::{Ping, ProbeReply, ProbeRequest, Verdict};
 
 /// From this number of late neighbours on, this node looks for the reason at itself first.
@@ -131,8 +132,13 @@ impl FailureDetector {
 
     /// Adds the question of another node on this link, whether a neighbour is alive. Returns
     /// `false` if it is no neighbour, or too many ask.
-    pub(crate) fn add_question(&mut self, neighbour: &PeerId, now: Time, link: LinkId) -> bool {
-        self.watches.get_mut(neighbour).is_some_and(|w| w.add_question(now, link))
+    pub(crate) fn add_indirect_probe(
+        &mut self,
+        neighbour: &PeerId,
+        now: Time,
+        link: LinkId,
+    ) -> bool {
+        self.watches.get_mut(neighbour).is_some_and(|w| w.add_indirect_probe(now, link))
     }
 
     /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it without
@@ -166,7 +172,7 @@ impl FailureDetector {
             if answered.is_timely {
                 self.health.record_timely_answer();
             }
-            answer_questions(cx, &answered.questioners, remote, Verdict::Alive);
+            answer_indirect_probes(cx, &answered.requesters, remote, Verdict::Alive);
         }
         if self.suspects.get(&remote).is_none_or(|s| s.probe.nonce != nonce) {
             return None;
@@ -281,7 +287,7 @@ impl FailureDetector {
         };
         let mut probe = Probe::new(cx.now, self.rng.u64(), length, cx.config);
         if let Some(watch) = self.watches.get_mut(&id) {
-            probe.questioners = watch.take_questioners();
+            probe.requesters = watch.take_requesters();
         }
         let suspect = Suspect { probe, record, neighbourhood, dial: None, role, earlier_reports };
         self.suspects.insert(id, suspect);
@@ -316,17 +322,17 @@ impl FailureDetector {
     }
 
     /// Transfers questions about a neighbour whose connection broke to its probe, if there is one.
-    pub(crate) fn transfer_questions(
+    pub(crate) fn transfer_indirect_probes(
         &mut self,
         cx: &mut Context<'_>,
         id: PeerId,
-        questioners: &VecSet<LinkId>,
+        requesters: &VecSet<LinkId>,
     ) {
         match self.suspects.get_mut(&id) {
-            Some(s) => questioners.iter().for_each(|link| {
-                s.probe.questioners.insert(*link);
+            Some(s) => requesters.iter().for_each(|link| {
+                s.probe.requesters.insert(*link);
             }),
-            None => answer_questions(cx, questioners, id, Verdict::Unknown),
+            None => answer_indirect_probes(cx, requesters, id, Verdict::Unknown),
         }
     }
 
@@ -365,7 +371,7 @@ impl FailureDetector {
             return ProbeOutcome::SelfDoubt;
         }
         let Some(s) = self.suspects.remove(&id) else { return ProbeOutcome::Pending };
-        answer_questions(cx, &s.probe.questioners, id, Verdict::Silent);
+        answer_indirect_probes(cx, &s.probe.requesters, id, Verdict::Silent);
         ProbeOutcome::Silent(Box::new(s))
     }
 
@@ -411,17 +417,17 @@ impl FailureDetector {
         if matches!(s.role, ReporterRole::Witness(_)) {
             return Some(ClearOutcome::Stays); // it was probed only for a seed
         }
-        let questioners = &s.probe.questioners;
+        let requesters = &s.probe.requesters;
         match (evidence, self.watches.get_mut(&id)) {
-            (Evidence::Answer, _) => answer_questions(cx, questioners, id, Verdict::Alive),
-            // The questioners have to wait for the answer to a request sent after their question.
+            (Evidence::Answer, _) => answer_indirect_probes(cx, requesters, id, Verdict::Alive),
+            // The requesters have to wait for the answer to a request sent after their question.
             (Evidence::Traffic, Some(watch)) => {
                 let refused =
-                    questioners.iter().filter(|l| !watch.add_question(cx.now, **l)).count();
+                    requesters.iter().filter(|l| !watch.add_indirect_probe(cx.now, **l)).count();
                 cx.fx.add("questions_refused", refused as u64);
             }
             // The finding of another neighbour may be older than the question.
-            _ => answer_questions(cx, questioners, id, Verdict::Unknown),
+            _ => answer_indirect_probes(cx, requesters, id, Verdict::Unknown),
         }
         if by != id {
             return Some(ClearOutcome::Disconnect);
@@ -455,7 +461,7 @@ impl FailureDetector {
     /// Handles the question of a node about one of this peer's neighbours.
     pub(crate) fn on_probe_request(&mut self, cx: &mut Context<'_>, link: LinkId, subject: PeerId) {
         if let Some(s) = self.suspects.get_mut(&subject)
-            && s.probe.add_question(cx.now, link)
+            && s.probe.add_indirect_probe(cx.now, link)
         {
             return;
         }
@@ -465,7 +471,7 @@ impl FailureDetector {
             None => Verdict::Unknown,
             Some(watch) => {
                 // The answer follows a sign of life, or the end of a probe.
-                if watch.add_question(cx.now, link) {
+                if watch.add_indirect_probe(cx.now, link) {
                     return;
                 }
                 cx.fx.count("questions_refused");
@@ -501,19 +507,14 @@ impl FailureDetector {
 
     // ---- time ------------------------------------------------------------------------------
 
-    /// When the watch of a neighbour is due.
-    pub(crate) fn watch_deadline(&self, view: &View<'_>, id: &PeerId) -> Option<Time> {
-        let factor = self.health.timeout_factor();
-        self.watches.get(id).map(|w| w.deadline(view.config, factor))
-    }
-
-    /// The first time at which an action is due.
-    pub(crate) fn deadline(&self, view: &View<'_>) -> Option<Time> {
-        let factor = self.health.timeout_factor();
+    /// Sets the timers of the failure detector.
+    pub(crate) fn set_timers(&self, cx: &mut Context<'_>) {
+        let (config, factor) = (cx.config, self.health.timeout_factor());
         let watches = self.watches.iter().filter(|(id, _)| !self.suspects.contains_key(id));
-        let watches = watches.map(|(_, w)| w.deadline(view.config, factor));
-        let probes = self.suspects.values().map(|s| s.probe.deadline());
-        watches.chain(probes).chain(self.reports.values().map(|r| r.until)).min()
+        let watch = watches.map(|(_, w)| w.deadline(config, factor)).min();
+        cx.timers.set(PeerTimer::Watch, watch);
+        cx.timers.set(PeerTimer::Probe, self.suspects.values().map(|s| s.probe.deadline()).min());
+        cx.timers.set(PeerTimer::Report, self.reports.values().map(|r| r.until).min());
     }
 
     /// This peer was paused or starved for `late`: its pending requests get as much more time.
@@ -523,7 +524,12 @@ impl FailureDetector {
     }
 }
 
-fn answer_questions(cx: &mut Context<'_>, to: &VecSet<LinkId>, subject: PeerId, verdict: Verdict) {
+fn answer_indirect_probes(
+    cx: &mut Context<'_>,
+    to: &VecSet<LinkId>,
+    subject: PeerId,
+    verdict: Verdict,
+) {
     for link in to.iter().filter(|l| cx.links.open.contains_key(l)) {
         cx.fx.send(*link, ProbeReply { subject, verdict });
     }

@@ -10,7 +10,7 @@ use crate::io::LinkId;
 use crate::registry::{Entry, EntryState, Registry};
 use crate::seed::{CaseContext, count};
 use crate::signed::Signed;
-use crate::wire::{MembersChanged, Votes};
+use crate::wire::{MembershipUpdate, Votes};
 
 /// Whether an accused peer is alive in the incarnation that is accused.
 fn is_current(registry: &Registry, subject: &PeerId, incarnation: u64) -> bool {
@@ -187,6 +187,6 @@ fn send_verdict(cx: &mut CaseContext<'_>, link: LinkId, report: &DeathReport) ->
     };
     let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
     let (alive, participating) = cx.registry.counts_for(cx.links, link);
-    cx.fx.send(link, MembersChanged { joined, left, dead, alive, participating });
+    cx.fx.send(link, MembershipUpdate { joined, left, dead, alive, participating });
     true
 }

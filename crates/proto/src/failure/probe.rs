@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::MAX_QUESTIONERS;
+use crate::limits::MAX_INDIRECT_PROBES;
 use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::Verdict;
@@ -26,7 +26,7 @@ pub(crate) struct Probe {
     /// The neighbours of the suspect that were asked.
     pub(crate) helpers: BTreeSet<PeerId>,
     /// Links on which other nodes wait for the outcome.
-    pub(crate) questioners: VecSet<LinkId>,
+    pub(crate) requesters: VecSet<LinkId>,
     /// How often the end was postponed because this node doubted its own view.
     pub(crate) extensions: u32,
 }
@@ -46,7 +46,7 @@ impl Probe {
             retries_left: config.probe_retries(),
             verdicts: BTreeMap::new(),
             helpers: BTreeSet::new(),
-            questioners: VecSet::new(),
+            requesters: VecSet::new(),
             extensions: 0,
         }
     }
@@ -76,14 +76,14 @@ impl Probe {
 
     /// Adds the question of another node: the suspect has to answer a probe sent after it. Returns
     /// `false` if too many nodes ask.
-    pub(crate) fn add_question(&mut self, now: Time, by: LinkId) -> bool {
-        if self.questioners.contains(&by) {
+    pub(crate) fn add_indirect_probe(&mut self, now: Time, by: LinkId) -> bool {
+        if self.requesters.contains(&by) {
             return true;
         }
-        if self.questioners.len() >= MAX_QUESTIONERS {
+        if self.requesters.len() >= MAX_INDIRECT_PROBES {
             return false;
         }
-        self.questioners.insert(by);
+        self.requesters.insert(by);
         self.nonce = self.nonce.wrapping_add(1);
         self.next_retry = now;
         self.retries_left = self.retries_left.max(1);

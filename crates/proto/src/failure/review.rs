@@ -10,7 +10,7 @@ use crate::io::{DialTarget, LinkId};
 use crate::registry::Entry;
 use crate::seed::{CaseContext, SeedDialPurpose};
 use crate::signed::Signed;
-use crate::wire::{Accused, Appoint, Ping};
+use crate::wire::{Accusation, Appoint, Ping};
 
 impl Cases {
     /// Fails the probes whose time is over, and returns the accused peers whose cases are due. Only
@@ -150,7 +150,7 @@ impl Cases {
         if let Some(link) = cx.registry.registrants().get(&subject) {
             cx.fx.send(link, Ping { nonce });
             if is_accused {
-                cx.fx.send(link, Accused { incarnation, certificate: None });
+                cx.fx.send(link, Accusation { incarnation, certificate: None });
             }
         }
         // Only the link may be broken: a new connection is tried as well.

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::config::Config;
 use crate::io::LinkId;
-use crate::limits::MAX_QUESTIONERS;
+use crate::limits::MAX_INDIRECT_PROBES;
 use crate::small::VecSet;
 use crate::time::Time;
 
@@ -28,18 +28,18 @@ pub(crate) struct Watch {
     pub(crate) last_heard: Time,
     reply_delays: Option<ReplyDelays>,
     pub(crate) misses: u32,
-    outstanding: Option<Request>,
+    outstanding: Option<PendingPing>,
     next_ping: Time,
     /// When the link falls silent, the other end asks first.
     asks_second: bool,
     /// The links that asked about this neighbour and wait for an answer. With questions, one miss
     /// is enough to begin a burst.
-    questions: Option<Box<Questions>>,
+    indirect_probes: Option<Box<IndirectProbes>>,
 }
 
 /// The last liveness request, not answered yet.
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct PendingPing {
     nonce: u64,
     sent: Time,
     /// When the first of consecutive requests was sent that have no answer, and since which there
@@ -52,7 +52,7 @@ struct Request {
 /// Questions of other nodes about a neighbour. Only the answer to a request that was sent after
 /// them counts: other traffic may have been in flight before.
 #[derive(Debug, Clone, Default)]
-struct Questions {
+struct IndirectProbes {
     links: VecSet<LinkId>,
     /// When the last of them arrived.
     last_asked: Time,
@@ -64,7 +64,7 @@ pub(crate) struct PongOutcome {
     /// It arrived within the configured timeout.
     pub(crate) is_timely: bool,
     /// The links that are sent an answer.
-    pub(crate) questioners: VecSet<LinkId>,
+    pub(crate) requesters: VecSet<LinkId>,
 }
 
 /// When the last answer arrived, its delay, and mean and deviation of the delays: in microseconds,
@@ -100,7 +100,7 @@ impl Watch {
             outstanding: None,
             next_ping: now + jitter,
             asks_second,
-            questions: None,
+            indirect_probes: None,
         }
     }
 
@@ -119,14 +119,14 @@ impl Watch {
     }
 
     /// Takes the links that wait for an answer about this neighbour.
-    pub(crate) fn take_questioners(&mut self) -> VecSet<LinkId> {
-        self.questions.take().map(|q| q.links).unwrap_or_default()
+    pub(crate) fn take_requesters(&mut self) -> VecSet<LinkId> {
+        self.indirect_probes.take().map(|q| q.links).unwrap_or_default()
     }
 
     /// Handles the answer to a liveness request. An answer to an earlier request is ordinary
     /// traffic.
     pub(crate) fn on_pong(&mut self, now: Time, nonce: u64, config: &Config) -> PongOutcome {
-        let Some(Request { sent, .. }) = self.outstanding.filter(|r| r.nonce == nonce) else {
+        let Some(PendingPing { sent, .. }) = self.outstanding.filter(|r| r.nonce == nonce) else {
             return PongOutcome::default();
         };
         self.outstanding = None;
@@ -143,10 +143,10 @@ impl Watch {
         };
         let (delay, mean, deviation) = (micros(delay), micros(mean), micros(deviation));
         self.reply_delays = Some(ReplyDelays { last: now, delay, mean, deviation });
-        let is_answer = self.questions.as_ref().is_some_and(|q| q.last_asked <= sent);
+        let is_answer = self.indirect_probes.as_ref().is_some_and(|q| q.last_asked <= sent);
         PongOutcome {
             is_timely: now.since(sent) <= config.ping_timeout(),
-            questioners: if is_answer { self.take_questioners() } else { VecSet::default() },
+            requesters: if is_answer { self.take_requesters() } else { VecSet::default() },
         }
     }
 
@@ -186,34 +186,34 @@ impl Watch {
     pub(crate) fn record_ping(&mut self, now: Time, nonce: u64, config: &Config) {
         let before = self.outstanding.map(|r| r.unanswered_since);
         let unanswered_since = before.filter(|at| self.last_heard <= *at).unwrap_or(now);
-        self.outstanding = Some(Request { nonce, sent: now, unanswered_since, factor: 1 });
+        self.outstanding = Some(PendingPing { nonce, sent: now, unanswered_since, factor: 1 });
         self.next_ping = now + self.longest_silence(config);
     }
 
     /// Adds the question of another node about this neighbour: a ping is due at once. Returns
     /// `false` if too many nodes ask. A repeated question on one link does not delay the answers to
     /// others.
-    pub(crate) fn add_question(&mut self, now: Time, by: LinkId) -> bool {
-        let questions = self.questions.get_or_insert_default();
-        if questions.links.contains(&by) {
+    pub(crate) fn add_indirect_probe(&mut self, now: Time, by: LinkId) -> bool {
+        let indirect_probes = self.indirect_probes.get_or_insert_default();
+        if indirect_probes.links.contains(&by) {
             return true;
         }
-        if questions.links.len() >= MAX_QUESTIONERS {
+        if indirect_probes.links.len() >= MAX_INDIRECT_PROBES {
             return false;
         }
-        questions.links.insert(by);
-        questions.last_asked = now;
+        indirect_probes.links.insert(by);
+        indirect_probes.last_asked = now;
         true
     }
 
     /// Makes a ping due at once, to measure how long an answer takes.
     pub(crate) fn request_measurement(&mut self, now: Time) {
-        self.questions.get_or_insert_default().last_asked = now;
+        self.indirect_probes.get_or_insert_default().last_asked = now;
     }
 
     /// The time of a question since the last request, so that another request is needed.
     fn needs_request_since(&self) -> Option<Time> {
-        let asked = self.questions.as_ref().map(|q| q.last_asked)?;
+        let asked = self.indirect_probes.as_ref().map(|q| q.last_asked)?;
         self.outstanding.is_none_or(|r| r.sent < asked).then_some(asked)
     }
 
@@ -231,21 +231,21 @@ impl Watch {
             if self.last_heard > r.unanswered_since {
                 // Traffic proves life to this node as well as an answer does; questions need the
                 // answer.
-                if self.questions.is_none() && (factor == 1 || now >= r.sent + timeout) {
+                if self.indirect_probes.is_none() && (factor == 1 || now >= r.sent + timeout) {
                     self.outstanding = None;
-                } else if self.questions.is_some() && now >= r.sent + timeout {
+                } else if self.indirect_probes.is_some() && now >= r.sent + timeout {
                     return WatchAction::Ping;
                 }
             } else if now >= r.unanswered_since + timeout {
                 self.outstanding = None;
                 self.misses += 1;
-                if self.misses >= config.misses() || self.questions.is_some() {
+                if self.misses >= config.misses() || self.indirect_probes.is_some() {
                     return WatchAction::Suspect;
                 }
             }
         }
         let every_interval = config.misses() > 1 || factor > 1;
-        let needs_ping = every_interval || self.questions.is_some() || self.misses > 0;
+        let needs_ping = every_interval || self.indirect_probes.is_some() || self.misses > 0;
         if self.outstanding.is_none() && now >= self.next_ping {
             let allowed = self.longest_silence(config);
             if needs_ping || now.since(self.last_heard) >= allowed {
@@ -399,16 +399,16 @@ mod tests {
         let asker = LinkId(7);
         let mut watch = Watch::new(at(0), Duration::ZERO, false);
         watch.record_ping(at(0), 1, &c);
-        assert!(watch.add_question(at(10), asker));
+        assert!(watch.add_indirect_probe(at(10), asker));
         // In flight when the question arrived: frames, and the answer to the last request.
         watch.on_traffic(at(11));
-        assert_eq!(watch.on_pong(at(12), 1, &c).questioners.len(), 0);
+        assert_eq!(watch.on_pong(at(12), 1, &c).requesters.len(), 0);
         assert_eq!(watch.due(at(12), &c, 1), WatchAction::Ping);
         watch.record_ping(at(12), 2, &c);
         watch.on_traffic(at(13));
         assert_eq!(watch.due(at(13), &c, 1), WatchAction::None);
-        assert!(watch.on_pong(at(14), 2, &c).questioners.contains(&asker));
-        assert_eq!(watch.on_pong(at(15), 2, &c).questioners.len(), 0, "answered once");
+        assert!(watch.on_pong(at(14), 2, &c).requesters.contains(&asker));
+        assert_eq!(watch.on_pong(at(15), 2, &c).requesters.len(), 0, "answered once");
     }
 
     #[test]
@@ -416,7 +416,7 @@ mod tests {
         let c = Config::classic().build().unwrap();
         let mut watch = Watch::new(at(0), Duration::ZERO, false);
         watch.record_ping(at(0), 1, &c);
-        assert!(watch.add_question(at(2_000), LinkId(7)));
+        assert!(watch.add_indirect_probe(at(2_000), LinkId(7)));
         assert_eq!(watch.deadline(&c, 1), at(2_000), "another request is due at once");
         assert_eq!(watch.due(at(2_000), &c, 1), WatchAction::Ping);
         watch.record_ping(at(2_000), 2, &c);

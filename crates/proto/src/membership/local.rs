@@ -39,9 +39,9 @@ pub(crate) struct LocalRecord {
     /// The IP address at which others see it, as announced.
     pub(crate) observed: Option<IpAddr>,
     /// Another process with this identity, to be named in every record.
-    pub(crate) rival: Option<u64>,
-    /// The rival that an event has reported.
-    pub(crate) reported_rival: Option<u64>,
+    pub(crate) other_process: Option<u64>,
+    /// The other process that an event has reported.
+    pub(crate) reported_process: Option<u64>,
     /// The registry entry is not claimed from another process before this time.
     pub(crate) claim_after: Time,
 }
@@ -65,7 +65,7 @@ impl LocalRecord {
             degree: 0,
             target: 0,
             process: Record::process_number(incarnation, random),
-            rival: None,
+            other_process: None,
             participates: false,
         };
         LocalRecord {
@@ -82,8 +82,8 @@ impl LocalRecord {
             refute_after: Time::ZERO,
             configured,
             observed: None,
-            rival: None,
-            reported_rival: None,
+            other_process: None,
+            reported_process: None,
             claim_after: Time::ZERO,
         }
     }

@@ -327,7 +327,7 @@ mod tests {
         let (id, name) = (me.id(), Name::new("x").unwrap());
         let (addresses, presence) = (Vec::new(), Presence::Alive);
         let (incarnation, sequence, degree, target) = (1, 0, 0, 3);
-        let (process, rival) = (1, None);
+        let (process, other_process) = (1, None);
         let participates = true;
         let record = Record {
             id,
@@ -339,7 +339,7 @@ mod tests {
             degree,
             target,
             process,
-            rival,
+            other_process,
             participates,
         };
         Signed::sign(record, &me)

@@ -4,7 +4,7 @@ mod local;
 mod members;
 mod registration;
 
-use crate::limits::WHOLE_LIST;
+use crate::limits::FULL_LIST_LIMIT;
 
 pub(crate) use local::LocalRecord;
 pub(crate) use members::{Member, Members, MergeOutcome};
@@ -21,6 +21,6 @@ pub(crate) struct Membership {
 impl Membership {
     /// Whether the network is so large that no peer knows all members.
     pub(crate) fn is_large(&self) -> bool {
-        self.registrations.network_size() as usize > WHOLE_LIST
+        self.registrations.network_size() as usize > FULL_LIST_LIMIT
     }
 }

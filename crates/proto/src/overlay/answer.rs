@@ -11,7 +11,7 @@ use crate::wire::PeerRequestKind;
 
 /// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum RequestAnswer {
     /// Yes.
     Accept,
     /// Yes, in the place of this neighbour, which is closed.
@@ -34,45 +34,48 @@ impl Overlay {
         edges: &impl EdgeLoad,
         now: Time,
         rng: &mut RngStream,
-    ) -> Answer {
+    ) -> RequestAnswer {
         let (degree, target) = (self.degree(), self.target);
         if self.neighbours.len() >= MAX_NEIGHBOURS {
-            return Answer::Refuse(RefuseReason::Full);
+            return RequestAnswer::Refuse(RefuseReason::Full);
         }
-        if let PeerRequestKind::Replace(of) = kind
+        if let PeerRequestKind::Replacement(of) = kind
             && self.neighbours.contains_key(&of)
             && self.use_permit(requester.id, of, now)
         {
-            return Answer::AcceptInPlaceOf(of);
+            return RequestAnswer::AcceptInPlaceOf(of);
         }
         // A peer that is nearly isolated is accepted one above the target at once.
         let over = matches!(kind, PeerRequestKind::Overflow) || requester.degree < 2;
-        let exchange = matches!(kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. });
+        let exchange = matches!(
+            kind,
+            PeerRequestKind::EdgeSwap { .. } | PeerRequestKind::SurplusPairing { .. }
+        );
         if !exchange && (degree < target || (over && degree <= target)) {
-            return Answer::Accept;
+            return RequestAnswer::Accept;
         }
         match kind {
-            PeerRequestKind::Place | PeerRequestKind::Overflow => {
-                Answer::Refuse(RefuseReason::Full)
+            PeerRequestKind::FreeSlot | PeerRequestKind::Overflow => {
+                RequestAnswer::Refuse(RefuseReason::Full)
             }
-            PeerRequestKind::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
-            PeerRequestKind::HandOver => {
+            PeerRequestKind::Replacement(_) => RequestAnswer::Refuse(RefuseReason::NoPermit),
+            PeerRequestKind::EdgeTransfer => {
                 match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                    Some(v) if degree <= target => Answer::AcceptAndTransfer(v),
-                    Some(v) => Answer::RefuseAndTransfer(v),
-                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                    Some(v) if degree <= target => RequestAnswer::AcceptAndTransfer(v),
+                    Some(v) => RequestAnswer::RefuseAndTransfer(v),
+                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
                 }
             }
-            PeerRequestKind::Edge => {
+            PeerRequestKind::SurplusEdge => {
                 match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                    Some(v) if degree > target => Answer::RefuseAndTransfer(v),
-                    _ => Answer::Refuse(RefuseReason::Full),
+                    Some(v) if degree > target => RequestAnswer::RefuseAndTransfer(v),
+                    _ => RequestAnswer::Refuse(RefuseReason::Full),
                 }
             }
-            PeerRequestKind::Shed { give } => {
+            PeerRequestKind::SurplusPairing { give } => {
                 let both_over = degree > target && requester.degree > requester.target;
                 if !both_over || give == requester.id {
-                    return Answer::Refuse(RefuseReason::Full);
+                    return RequestAnswer::Refuse(RefuseReason::Full);
                 }
                 // A surplus of one costs nothing: an edge that carries payload is not transferred
                 // for it.
@@ -81,13 +84,13 @@ impl Overlay {
                     .transferable_neighbour(requester.id, Some(give), (named, edges), now, rng)
                     .filter(idle)
                 {
-                    Some(v) => Answer::RefuseAndTransfer(v),
-                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                    Some(v) => RequestAnswer::RefuseAndTransfer(v),
+                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
                 }
             }
-            PeerRequestKind::Mix { give } => {
+            PeerRequestKind::EdgeSwap { give } => {
                 if degree > target || give == requester.id {
-                    return Answer::Refuse(RefuseReason::Full);
+                    return RequestAnswer::Refuse(RefuseReason::Full);
                 }
                 match self.transferable_neighbour(
                     requester.id,
@@ -96,8 +99,8 @@ impl Overlay {
                     now,
                     rng,
                 ) {
-                    Some(v) => Answer::AcceptAndTransfer(v),
-                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                    Some(v) => RequestAnswer::AcceptAndTransfer(v),
+                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
                 }
             }
         }

@@ -99,7 +99,10 @@ impl Overlay {
         let short_since = *self.fill.short_since.get_or_insert(now);
         self.fill.next = now + rng.scaled(self.fill.wait, 0.75, 1.25);
         let filling = self.requests.values().filter(|r| {
-            !matches!(r.kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. })
+            !matches!(
+                r.kind,
+                PeerRequestKind::EdgeSwap { .. } | PeerRequestKind::SurplusPairing { .. }
+            )
         });
         // The requests of one race count once.
         let races: BTreeSet<u64> = filling.clone().filter_map(|r| r.race).collect();
@@ -109,7 +112,7 @@ impl Overlay {
         if ask == 0 {
             return Vec::new();
         }
-        let mut round = Round { me, members, now, chosen: BTreeSet::new(), overlay: self };
+        let mut round = FillRound { me, members, now, chosen: BTreeSet::new(), overlay: self };
         let mut asks = Vec::new();
         for _ in 0..ask {
             let short_for = now.since(short_since);
@@ -126,7 +129,7 @@ impl Overlay {
 }
 
 /// One round of choosing.
-struct Round<'a> {
+struct FillRound<'a> {
     me: PeerId,
     members: &'a Members,
     now: Time,
@@ -134,18 +137,18 @@ struct Round<'a> {
     overlay: &'a Overlay,
 }
 
-impl Round<'_> {
+impl FillRound<'_> {
     fn choose(
         &self,
         missing: usize,
         short_for: Duration,
         rng: &mut RngStream,
     ) -> Option<PlannedRequest> {
-        let free = |m: &Member| u64::from(m.record.free_places());
+        let free = |m: &Member| u64::from(m.record.free_slots());
         let near = self.overlay.prefers_short_links() && rng.below(UNIFORM_ONE_IN) > 0;
-        let candidates = self.draw(if near { self.overlay.nearest_of } else { 1 }, free, rng);
+        let candidates = self.draw(if near { self.overlay.dial_candidates } else { 1 }, free, rng);
         if !candidates.is_empty() {
-            return Some(PlannedRequest { candidates, kind: PeerRequestKind::Place });
+            return Some(PlannedRequest { candidates, kind: PeerRequestKind::FreeSlot });
         }
         let ask = |candidates: Vec<PeerId>, kind| {
             (!candidates.is_empty()).then_some(PlannedRequest { candidates, kind })
@@ -160,10 +163,10 @@ impl Round<'_> {
         if missing >= 2 {
             // At least 1: a record from before its owner knew its target has 0.
             let by_target = |m: &Member| u64::from(m.record.target.max(1));
-            return ask(self.draw(1, by_target, rng), PeerRequestKind::HandOver);
+            return ask(self.draw(1, by_target, rng), PeerRequestKind::EdgeTransfer);
         }
         let excess = |m: &Member| u64::from(m.record.degree.saturating_sub(m.record.target));
-        if let Some(edge) = ask(self.draw(1, excess, rng), PeerRequestKind::Edge) {
+        if let Some(edge) = ask(self.draw(1, excess, rng), PeerRequestKind::SurplusEdge) {
             return Some(edge);
         }
         if short_for < OVERFLOW_AFTER {

@@ -23,7 +23,7 @@ use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::PeerRequestKind;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::RequestAnswer;
 pub(crate) use fill::{FillState, PlannedRequest};
 pub(crate) use heal::partner as heal_partner;
 pub(crate) use trim::{SurplusSearch, TrimAction};
@@ -67,7 +67,7 @@ pub(crate) trait EdgeLoad {
 
 /// A pending request to another peer.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct PendingRequest {
     pub(crate) kind: PeerRequestKind,
     pub(crate) dial: Option<DialId>,
     pub(crate) link: Option<LinkId>,
@@ -84,18 +84,18 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Overlay {
     pub(crate) neighbours: VecMap<PeerId, Neighbour>,
-    pub(crate) requests: VecMap<PeerId, Request>,
+    pub(crate) requests: VecMap<PeerId, PendingRequest>,
     /// By (peer that may take over, neighbour to replace): until when.
     permits: VecMap<(PeerId, PeerId), Time>,
     /// Candidates that are dialled at once for one edge
-    /// ([`Config::nearest_of`](crate::Config::nearest_of)).
-    pub(crate) nearest_of: usize,
+    /// ([`Config::dial_candidates`](crate::Config::dial_candidates)).
+    pub(crate) dial_candidates: usize,
     races: u64,
     pub(crate) target: u16,
     pub(crate) fill: FillState,
-    pub(crate) next_mix: Time,
+    pub(crate) next_swap: Time,
     /// Number of further edge swaps to do soon, because the network may have been partitioned.
-    pub(crate) mix_soon: u32,
+    pub(crate) soon_swaps: u32,
     /// When to look for surplus neighbours.
     pub(crate) trim_at: Option<Time>,
     pub(crate) surplus_search: SurplusSearch,
@@ -104,17 +104,17 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    pub(crate) fn new(now: Time, nearest_of: u32) -> Self {
+    pub(crate) fn new(now: Time, dial_candidates: u32) -> Self {
         Overlay {
             neighbours: VecMap::new(),
             requests: VecMap::new(),
             permits: VecMap::new(),
-            nearest_of: nearest_of.max(1) as usize,
+            dial_candidates: dial_candidates.max(1) as usize,
             races: 0,
             target: 0,
             fill: FillState::new(now),
-            next_mix: Time::MAX,
-            mix_soon: 0,
+            next_swap: Time::MAX,
+            soon_swaps: 0,
             trim_at: None,
             surplus_search: SurplusSearch::new(),
             announce_at: None,
@@ -127,7 +127,7 @@ impl Overlay {
 
     /// Whether short links are preferred.
     pub(crate) fn prefers_short_links(&self) -> bool {
-        self.nearest_of > 1
+        self.dial_candidates > 1
     }
 
     /// Begins a race between candidates that are dialled for one request: the first linked one is
@@ -144,7 +144,7 @@ impl Overlay {
     /// Ends the race of a candidate whose link is up. Returns the other candidates.
     pub(crate) fn end_race(&mut self, first: &PeerId) -> Vec<PeerId> {
         let race = self.requests.get_mut(first).and_then(|r| r.race.take());
-        let of_it = |r: &Request| race.is_some() && r.race == race;
+        let of_it = |r: &PendingRequest| race.is_some() && r.race == race;
         self.requests.iter().filter(|(_, r)| of_it(r)).map(|(id, _)| *id).collect()
     }
 

@@ -28,7 +28,7 @@ pub fn rank(id: &PeerId, nonce: &[u8; 16]) -> f64 {
 /// The exponent for a network of `n` peers. Small networks get a heavier tail; without it they
 /// would have no hub.
 #[must_use]
-pub fn exponent(n: u32) -> f64 {
+pub fn power_law_exponent(n: u32) -> f64 {
     match n {
         0..30 => 2.2,
         30..50 => 2.3,
@@ -42,21 +42,21 @@ pub fn exponent(n: u32) -> f64 {
 /// its square root, which keeps the largest hub's load moderate.
 #[must_use]
 pub fn max_target(n: u32) -> u16 {
-    let cutoff = 3.0 * (3.3 * f64::from(n.max(1)).sqrt()).powf(1.0 / (exponent(n) - 1.0));
+    let cutoff = 3.0 * (3.3 * f64::from(n.max(1)).sqrt()).powf(1.0 / (power_law_exponent(n) - 1.0));
     // Truncation is intended: the value is positive and bounded by the next line.
     (cutoff.min(f64::from(MAX_TARGET)) as u16).max(MIN_TARGET)
 }
 
-/// The target degree of rank `rank` in a network of `n` peers: the zeta law with [`exponent`],
-/// truncated to [[`MIN_TARGET`], [`max_target`]], read at `rank`; at most the number of other
-/// peers, and at most `limit`.
+/// The target degree of rank `rank` in a network of `n` peers: the zeta law with
+/// [`power_law_exponent`], truncated to [[`MIN_TARGET`], [`max_target`]], read at `rank`; at most
+/// the number of other peers, and at most `limit`.
 #[must_use]
 pub fn target_degree(rank: f64, n: u32, limit: Option<u16>) -> u16 {
     let others = u16::try_from(n.saturating_sub(1)).unwrap_or(u16::MAX);
     law(rank, n).min(others).min(limit.unwrap_or(u16::MAX))
 }
 
-/// The values of [`exponent`].
+/// The values of [`power_law_exponent`].
 const EXPONENTS: [f64; 5] = [2.2, 2.3, 2.4, 2.5, 2.6];
 
 /// For an exponent, the sums of the weights of [`MIN_TARGET`] up to each degree. They are computed
@@ -81,7 +81,7 @@ fn sums(alpha: f64) -> &'static [f64] {
 fn law(rank: f64, n: u32) -> u16 {
     let top = max_target(n);
     let below_top = usize::from(top - MIN_TARGET);
-    let sums = sums(exponent(n));
+    let sums = sums(power_law_exponent(n));
     let total = sums.get(below_top).copied().unwrap_or_default();
     let below = sums.get(..below_top).unwrap_or_default();
     let steps = below.partition_point(|sum| rank * total >= *sum);
@@ -91,7 +91,7 @@ fn law(rank: f64, n: u32) -> u16 {
 /// The largest target that an honest peer of this rank can claim while its estimate of the
 /// network's size is off by a factor of up to four.
 #[must_use]
-pub fn largest_honest_target(rank: f64, n: u32) -> u16 {
+pub fn max_acceptable_target(rank: f64, n: u32) -> u16 {
     let n = n.max(8);
     [n / 4, n / 2, n, n.saturating_mul(2), n.saturating_mul(4)]
         .into_iter()
@@ -150,7 +150,7 @@ mod tests {
             let r = rank(&Identity::from_secret(&[i; 32]).id(), &nonce);
             assert!(target_degree(r, 500, Some(4)) <= 4);
             for (claimed, known) in [(100, 60), (60, 100), (200, 200), (20, 5)] {
-                assert!(target_degree(r, claimed, None) <= largest_honest_target(r, known));
+                assert!(target_degree(r, claimed, None) <= max_acceptable_target(r, known));
             }
         }
     }

@@ -172,9 +172,9 @@ mod tests {
                 seeds: seeds.collect(),
                 incarnation: 1,
                 anchors: vec![],
-                kept: vec![],
-                delivered: vec![],
-                compacted: vec![],
+                retained: vec![],
+                delivered_marks: vec![],
+                closed_up_to: vec![],
                 rng_seed: [1; 32],
             };
             Host { peer: Peer::new(setup, Time::ZERO), next: 0 }

@@ -12,7 +12,7 @@ impl Peer {
     ///
     /// # Errors
     /// No message was published; the error has the reason. [`PublishError::Busy`] passes when the
-    /// network has caught up; see [`Peer::room`].
+    /// network has caught up; see [`Peer::available_window`].
     pub fn publish(
         &mut self,
         now: Time,
@@ -26,26 +26,25 @@ impl Peer {
     /// Bytes that may be published now; 0 if the network has to catch up first. A larger message is
     /// accepted while this is above 0.
     #[must_use]
-    pub fn room(&self) -> u64 {
-        self.broadcast.room()
+    pub fn available_window(&self) -> u64 {
+        self.broadcast.available_window()
     }
 
     /// Whether some full batches wait for the outputs to be drained. A loop that publishes should
     /// drain them then, but not much earlier, because batches that wait together are signed
     /// together.
     #[must_use]
-    pub fn has_a_turnful(&self) -> bool {
-        self.broadcast.has_a_turnful()
+    pub fn has_full_batches(&self) -> bool {
+        self.broadcast.has_full_batches()
     }
 
     /// Sets whether the caller still writes earlier batches of this peer. While it does, newly
-    /// published messages are held back and packed into the next batches (for at most
-    /// [`HOLD_AT_MOST`](crate::limits::HOLD_AT_MOST)): the larger the load, the fewer and larger
-    /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and a message at rest is
-    /// sent at once. If the caller never calls this, each message is sent at once.
-    pub fn hold_back(&mut self, hold: bool) {
-        self.deadline.set(None);
-        self.broadcast.hold_back(hold);
+    /// published messages wait and are packed into the next batches (for at most
+    /// [`MAX_BATCH_DELAY`](crate::limits::MAX_BATCH_DELAY)): the larger the load, the fewer and
+    /// larger the batches, as with Nagle's algorithm (RFC 896) on a connection, and a message at
+    /// rest is sent at once. If the caller never calls this, each message is sent at once.
+    pub fn set_writer_busy(&mut self, busy: bool) {
+        self.with_broadcast(|b, _| b.set_writer_busy(busy));
     }
 
     /// Asks the neighbours to confirm everything published so far. Returns the end of that in the
@@ -58,13 +57,13 @@ impl Peer {
 
     /// The end of the part of the present stream that another node is known to hold.
     #[must_use]
-    pub fn confirmed(&self) -> u64 {
-        self.broadcast.confirmed()
+    pub fn confirmed_end(&self) -> u64 {
+        self.broadcast.confirmed_end()
     }
 
     /// The number of messages of the present stream that no other node is known to hold.
     #[must_use]
-    pub fn unconfirmed(&self) -> u64 {
+    pub fn unconfirmed_messages(&self) -> u64 {
         self.broadcast.unconfirmed_messages()
     }
 
@@ -72,15 +71,14 @@ impl Peer {
     /// whenever more members hold it, until all that count do. If requested before the outputs are
     /// drained, relays do not gather its acknowledgements. Returns `false` if too many are pending,
     /// or the message is another publisher's.
-    pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
+    pub fn request_receipt(&mut self, now: Time, id: MessageId) -> bool {
         self.begin(now);
-        self.with_broadcast(|b, cx| b.want_receipt(cx, id))
+        self.with_broadcast(|b, cx| b.request_receipt(cx, id))
     }
 
     /// Stops waiting for a receipt.
-    pub fn forget_receipt(&mut self, id: &MessageId) {
-        self.broadcast.forget_receipt(id);
-        self.deadline.set(None);
+    pub fn cancel_receipt(&mut self, id: &MessageId) {
+        self.with_broadcast(|b, _| b.cancel_receipt(id));
     }
 
     /// Requests a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once if it is retained here or

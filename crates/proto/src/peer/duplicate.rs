@@ -2,18 +2,18 @@
 //!
 //! Every record carries the number of the process that signed it, which is larger for one that
 //! started later, and the number of another process with the same identity that the signer knows of
-//! (its *rival*). Only the key itself can sign either.
+//! (its *other process*). Only the key itself can sign either.
 //!
 //! - A record of another process proves nothing: it may be of a predecessor that has ended and that
 //!   registries remember. So a peer continues after an ordinary restart, also after `kill -9` while
 //!   the old links linger.
-//! - A record of another process that names *this* process as its rival proves that both run: it
-//!   was signed after this process had started. Of the two, the one that started later ends.
+//! - A record of another process that names *this* process as the other one proves that both run:
+//!   it was signed after this process had started. Of the two, the one that started later ends.
 //!
 //! A process whose registry entry was taken over by another one claims it back with the next
-//! incarnation, and names the other as its rival. If the other has ended, no answer comes. If it
-//! runs, it reads its own number: the later one announces that once (its last record names the
-//! earlier one) and ends; the earlier one claims the registry entry once, and continues.
+//! incarnation, and names the other one. If the other has ended, no answer comes. If it runs, it
+//! reads its own number: the later one announces that once (its last record names the earlier one)
+//! and ends; the earlier one claims the registry entry once, and continues.
 
 use core::time::Duration;
 
@@ -38,8 +38,8 @@ impl Peer {
         if self.is_leaving() {
             return true;
         }
-        if record.rival == Some(own) {
-            self.on_live_rival(record);
+        if record.other_process == Some(own) {
+            self.on_concurrent_process(record);
         }
         if !self.is_leaving() && record.version() >= self.membership.own.record.version() {
             self.claim_identity(record);
@@ -48,15 +48,15 @@ impl Peer {
     }
 
     /// Handles the proof that another process with this identity runs.
-    fn on_live_rival(&mut self, record: &SignedRecord) {
+    fn on_concurrent_process(&mut self, record: &SignedRecord) {
         let stops = record.process < self.membership.own.record.process;
         if stops {
             self.stop_as_duplicate(record.process);
         }
-        if self.membership.own.reported_rival == Some(record.process) {
+        if self.membership.own.reported_process == Some(record.process) {
             return;
         }
-        self.membership.own.reported_rival = Some(record.process);
+        self.membership.own.reported_process = Some(record.process);
         self.fx.count("duplicate_identities");
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
@@ -77,10 +77,10 @@ impl Peer {
             return;
         }
         self.membership.own.claim_after = now + CLAIM_INTERVAL;
-        self.membership.own.rival = Some(record.process);
+        self.membership.own.other_process = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
         if incarnation > self.incarnation() {
-            self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+            self.fx.store(vec![StoreOp::PutIncarnation(incarnation)]);
         }
         self.renew_record(|r| {
             if r.incarnation < incarnation {
@@ -91,13 +91,13 @@ impl Peer {
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(now);
         // Other peers may have ended their edges for the record of the other process.
-        self.mix_soon();
+        self.schedule_swaps();
     }
 
     /// Ends without Leave, which would be one of the other process as well: its links and its
     /// registry entry stay.
-    fn stop_as_duplicate(&mut self, rival: u64) {
-        self.membership.own.rival = Some(rival);
+    fn stop_as_duplicate(&mut self, other_process: u64) {
+        self.membership.own.other_process = Some(other_process);
         self.renew_record(|_| {});
         let record = self.membership.own.record.clone();
         let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
@@ -105,7 +105,7 @@ impl Peer {
             self.fx.send(link, Register { record: record.clone() });
         }
         self.membership.own.state = PeerState::Left;
-        self.failure.forget_suspects();
+        self.with_failure(|f, _| f.forget_suspects());
         let links: Vec<LinkId> = self.links.open.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Duplicate);

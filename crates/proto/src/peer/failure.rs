@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Peer;
-use crate::event::{CloseReason, LinkDown};
+use crate::event::{CloseReason, LinkEnd};
 use crate::failure::{
     ClearOutcome, FailureDetector, ProbeOutcome, ReportOutcome, ReporterRole, Suspect, Watch,
 };
@@ -31,7 +31,7 @@ impl Peer {
     pub(super) fn on_handshake(&mut self, remote: PeerId) {
         let after = self.with_failure(|f, cx| f.on_handshake(cx, remote));
         self.suspicion_cleared(remote, after);
-        if self.failure.withdraw_report(&remote) {
+        if self.with_failure(|f, _| f.withdraw_report(&remote)) {
             self.mark_suspect(&remote, false);
         }
     }
@@ -60,7 +60,7 @@ impl Peer {
         match after {
             ClearOutcome::Stays => {}
             ClearOutcome::Reconnect(addresses) => {
-                self.request(id, addresses, PeerRequestKind::Place, None);
+                self.request(id, addresses, PeerRequestKind::FreeSlot, None);
             }
             ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);
@@ -75,7 +75,7 @@ impl Peer {
 
     /// Ends the edge to a silent neighbour.
     fn drop_silent(&mut self, id: PeerId) {
-        let why = LinkDown::Local(CloseReason::NoSignOfLife);
+        let why = LinkEnd::Local(CloseReason::NoSignOfLife);
         if let Some((n, _)) = self.drop_neighbour(id, why) {
             self.close(n.link, CloseReason::NoSignOfLife);
         }
@@ -95,11 +95,11 @@ impl Peer {
     /// Suspects a neighbour whose connection broke.
     pub(super) fn suspect_lost(&mut self, n: Neighbour, watch: Option<Watch>) {
         let id = n.record.id;
-        let questioners = watch.map(|mut w| w.take_questioners()).unwrap_or_default();
+        let requesters = watch.map(|mut w| w.take_requesters()).unwrap_or_default();
         if !self.is_leaving() {
             self.begin_probe(n.record, ReporterRole::Neighbour(n.adjacency), n.neighbourhood, 0);
         }
-        self.with_failure(|f, cx| f.transfer_questions(cx, id, &questioners));
+        self.with_failure(|f, cx| f.transfer_indirect_probes(cx, id, &requesters));
     }
 
     fn begin_probe(
@@ -189,7 +189,7 @@ impl Peer {
             return;
         }
         if let Some((partner, address)) = heal_partner(self.id(), dead, neighbourhood) {
-            self.request(partner, vec![address], PeerRequestKind::Place, None);
+            self.request(partner, vec![address], PeerRequestKind::FreeSlot, None);
         }
     }
 }

@@ -37,11 +37,11 @@ impl Peer {
         match frame {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
             Frame::Pong(f) => self.on_pong(remote, &purpose, f.nonce),
-            Frame::Registered(f) if from_seed => self.on_registered(id, &f),
-            Frame::RegisterRefused(f) if from_seed => self.on_register_refused(id, &f),
+            Frame::RegisterAck(f) if from_seed => self.on_register_ack(id, &f),
+            Frame::RegisterReject(f) if from_seed => self.on_register_reject(id, &f),
             Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
-            Frame::MembersChanged(f) if from_seed => self.on_members_changed(id, &f),
-            Frame::Accused(f) if from_seed => self.on_accused(&f),
+            Frame::MembershipUpdate(f) if from_seed => self.on_membership_update(id, &f),
+            Frame::Accusation(f) if from_seed => self.on_accusation(&f),
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
             Frame::PeerReply(f) if purpose == LinkPurpose::Request => {
@@ -54,7 +54,7 @@ impl Peer {
                     self.fx.count("permits_refused");
                 }
             }
-            Frame::Rewire(f) if purpose == LinkPurpose::Neighbour => self.on_rewire(remote, &f),
+            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => self.on_redirect(remote, &f),
             Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
                 self.on_neighbourhood(remote, *f);
             }
@@ -63,7 +63,7 @@ impl Peer {
             }
             Frame::Gossip(_)
             | Frame::Announce(_)
-            | Frame::Pulled(_)
+            | Frame::PullEnd(_)
             | Frame::Ack(_)
             | Frame::Census(_)
             | Frame::Prune(_)
@@ -72,7 +72,7 @@ impl Peer {
             {
                 self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
             }
-            Frame::Confirmed(f) if purpose == LinkPurpose::Neighbour => {
+            Frame::ConfirmReply(f) if purpose == LinkPurpose::Neighbour => {
                 if self.with_broadcast(|b, cx| b.on_confirmed(cx, remote, *f)) {
                     self.review_leave();
                 }
@@ -94,7 +94,7 @@ impl Peer {
             // The purpose of a link can change while frames are in flight: a frame that an honest
             // neighbour sent just before is late, not hostile.
             Frame::Permit(_)
-            | Frame::Rewire(_)
+            | Frame::Redirect(_)
             | Frame::Neighbourhood(_)
             | Frame::Gossip(_)
             | Frame::Summary(_)
@@ -104,9 +104,9 @@ impl Peer {
             | Frame::Graft(_)
             | Frame::Prune(_)
             | Frame::Pull(_)
-            | Frame::Pulled(_)
+            | Frame::PullEnd(_)
             | Frame::Confirm(_)
-            | Frame::Confirmed(_)
+            | Frame::ConfirmReply(_)
             | Frame::PeerReply(_)
                 if role == Role::Peer =>
             {

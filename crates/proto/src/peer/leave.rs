@@ -16,14 +16,14 @@ use core::time::Duration;
 
 use super::Peer;
 use crate::broadcast::Broadcast;
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::links::LinkPurpose;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
-use crate::wire::{Leave, Ping, Registered};
+use crate::wire::{Leave, Ping, RegisterAck};
 
 /// The part of the deadline reserved for telling the seeds: a quarter of it, at most this.
 const SEEDS_TIME: Duration = Duration::from_secs(1);
@@ -77,7 +77,8 @@ impl Departure {
         self.stage == DepartureStage::Draining
     }
 
-    fn deadline(&self) -> Time {
+    /// When to continue.
+    pub(crate) fn deadline(&self) -> Time {
         match self.stage {
             DepartureStage::Draining => self.review_at.min(self.leave_links_by),
             DepartureStage::Leaving => self.review_at.min(self.ping_at).min(self.leave_links_by),
@@ -105,6 +106,7 @@ impl Peer {
             }
         }
         self.review_leave();
+        self.end_call();
     }
 
     /// Whether this peer is about to leave, or has left: nothing is published any more.
@@ -121,16 +123,6 @@ impl Peer {
     /// over to.
     pub(super) fn takes_no_neighbours(&self) -> bool {
         self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
-    }
-
-    pub(super) fn leave_deadline(&self) -> Option<Time> {
-        self.membership.own.departure.as_ref().map(|d| d.deadline())
-    }
-
-    pub(super) fn check_leave(&mut self) {
-        if self.leave_deadline().is_some_and(|at| at <= self.fx.now()) {
-            self.review_leave();
-        }
     }
 
     /// Continues with the next stage when the present one is finished, or its time is over.
@@ -185,13 +177,13 @@ impl Peer {
             r.presence = Presence::Left;
             r.degree = 0;
         });
-        self.failure.stop();
+        self.with_failure(|f, _| f.stop());
         let record = self.membership.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
             self.set_purpose(n.link, LinkPurpose::Leaving(now));
-            self.broadcast.on_leave_sent(id);
-            let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
+            self.with_broadcast(|b, _| b.on_leave_sent(id));
+            let (name, why) = (n.record.name.clone(), LinkEnd::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }
         let unused = |u: &LinkPurpose| {
@@ -226,7 +218,7 @@ impl Peer {
         let mut waits = false;
         for (link, heard) in links {
             if late || now.since(heard) >= MAX_LINK_SILENCE {
-                self.fx.count("goodbyes_unread");
+                self.fx.count("leaves_unread");
                 self.close(link, CloseReason::Leaving);
                 continue;
             }
@@ -267,7 +259,7 @@ impl Peer {
     }
 
     /// Ends the departure when a quorum has acknowledged Leave.
-    pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
+    pub(super) fn leave_if_acknowledged(&mut self, f: &RegisterAck) {
         let telling = self
             .membership
             .own
@@ -319,7 +311,7 @@ impl Peer {
         self.with_broadcast(|b, cx| b.vouch_for_last_stream_of(cx, remote));
         self.merge_departure(record);
         if self.overlay.neighbours.get(&remote).is_some_and(|n| n.link == link) {
-            self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));
+            self.drop_neighbour(remote, LinkEnd::Local(CloseReason::Done));
         }
         self.close(link, CloseReason::Done);
     }

@@ -1,10 +1,10 @@
 //! Links that come up and end, and dials that fail.
 
 use super::Peer;
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo};
-use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
+use crate::limits::{IDLE_LINK_TIMEOUT, MAX_PEER_LINKS};
 use crate::links::{DialPurpose, Link, LinkPurpose, ObservedAddress};
 use crate::quota::Quota;
 use crate::time::Time;
@@ -46,7 +46,7 @@ impl Peer {
             }),
         };
         self.links.open.insert(id, link);
-        self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK);
+        self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
         // A suspect that took part in a handshake is alive.
         self.on_traffic(info.remote);
         self.on_handshake(info.remote);
@@ -90,18 +90,18 @@ impl Peer {
         self.fx.count("frames_refused");
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
-        let down = LinkDown::Local(CloseReason::ProtocolViolation);
+        let down = LinkEnd::Local(CloseReason::ProtocolViolation);
         let purpose = link.purpose.clone();
         self.close(id, CloseReason::ProtocolViolation);
         self.link_ended(id, peer, &purpose, down);
     }
 
-    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
         let Some(link) = self.links.open.remove(&id) else { return };
         self.link_ended(id, link.remote, &link.purpose, why);
     }
 
-    fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkDown) {
+    fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkEnd) {
         match purpose {
             LinkPurpose::Seed(index) => self.on_seed_down(*index, why),
             LinkPurpose::Neighbour => self.on_neighbour_link_down(remote, id, why),
@@ -159,7 +159,7 @@ impl Peer {
             .links
             .open
             .iter()
-            .filter(|(_, l)| unused(l) && now.since(l.up_since) >= IDLE_LINK)
+            .filter(|(_, l)| unused(l) && now.since(l.up_since) >= IDLE_LINK_TIMEOUT)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
@@ -171,8 +171,13 @@ impl Peer {
                 self.request_failed(remote, DialError::TimedOut);
             }
         }
-        let next =
-            self.links.open.values().filter(|l| unused(l)).map(|l| l.up_since + IDLE_LINK).min();
+        let next = self
+            .links
+            .open
+            .values()
+            .filter(|l| unused(l))
+            .map(|l| l.up_since + IDLE_LINK_TIMEOUT)
+            .min();
         self.links.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

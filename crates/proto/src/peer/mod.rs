@@ -17,11 +17,10 @@ mod seeds;
 mod timers;
 mod view;
 
-use core::cell::Cell;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::broadcast::{Broadcast, Start};
+use crate::broadcast::{Broadcast, RestoredState};
 use crate::config::Config;
 use crate::context::{Context, View};
 use crate::effects::Effects;
@@ -36,10 +35,9 @@ use crate::overlay::Overlay;
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::time::Time;
+use crate::timers::{PeerTimer, Timers};
 
 pub(crate) use view::{count, view};
-
-use timers::MovedDeadlines;
 
 pub(crate) use leave::Departure;
 
@@ -66,12 +64,12 @@ pub struct PeerSetup {
     /// Neighbours of an earlier process, to dial while no seed answers.
     pub anchors: Vec<SignedRecord>,
     /// Batches that an earlier process retained, in order of arrival.
-    pub kept: Vec<Batch>,
+    pub retained: Vec<Batch>,
     /// How far an earlier process delivered each publisher's messages. Retained messages that are
     /// not below their mark are delivered by this process.
-    pub delivered: Vec<DeliveredMark>,
+    pub delivered_marks: Vec<DeliveredMark>,
     /// The streams up to which all streams of their publisher were closed in an earlier process.
-    pub compacted: Vec<StreamId>,
+    pub closed_up_to: Vec<StreamId>,
     /// Seed of all randomness of the peer. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
@@ -97,8 +95,7 @@ pub struct Peer {
     broadcast: Broadcast,
     /// When to request whole lists, because members and seeds disagree on the size of the network.
     request_lists_at: Option<Time>,
-    /// The deadline, once it was computed and until something changes.
-    deadline: Cell<Option<Option<Time>>>,
+    timers: Timers<PeerTimer>,
 }
 
 impl Peer {
@@ -115,18 +112,18 @@ impl Peer {
             members.merge_record(anchor, now);
         }
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
-        let start = Start {
+        let start = RestoredState {
             incarnation: setup.incarnation,
-            kept: &setup.kept,
-            delivered: &setup.delivered,
-            compacted: &setup.compacted,
+            retained: &setup.retained,
+            delivered_marks: &setup.delivered_marks,
+            closed_up_to: &setup.closed_up_to,
         };
         let (broadcast, dropped) = Broadcast::new(&config, &identity, &start, random, now);
         fx.watch_stream(broadcast.own_stream());
         let process = random("process").u64();
         let mut own = LocalRecord::new(&identity, name, addresses, setup.incarnation, process);
         own.has_predecessor = !setup.anchors.is_empty();
-        let nearest_of = config.nearest_of();
+        let dial_candidates = config.dial_candidates();
         let mut peer = Peer {
             config,
             identity,
@@ -134,11 +131,11 @@ impl Peer {
             rng,
             links: Links::new(),
             membership: Membership { own, members, registrations },
-            overlay: Overlay::new(now, nearest_of),
+            overlay: Overlay::new(now, dial_candidates),
             failure: FailureDetector::new(random("liveness"), now),
             broadcast,
             request_lists_at: None,
-            deadline: Cell::new(None),
+            timers: Timers::new(),
         };
         peer.review_target();
         peer.review_registrations();
@@ -146,6 +143,7 @@ impl Peer {
             broadcast.resume(cx, &dropped);
             broadcast.vouch_for_earlier_streams(cx);
         });
+        peer.set_timers();
         peer
     }
 
@@ -162,15 +160,13 @@ impl Peer {
         // Overdue actions were found to be due already when the last input was handled.
         let late = |at: Time| now.since(at.max(before)) > LATE_DEADLINE;
         // Frames that are read now may have arrived long ago.
-        self.failure.is_behind |= self.deadline.get().flatten().is_some_and(late);
-        let moves = self.moved_deadlines(&input);
-        let known = if moves == MovedDeadlines::All { self.deadline.take() } else { None };
+        self.failure.is_behind |= self.timers.next().is_some_and(late);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
-            Input::Stored { .. } | Input::NotStored { .. } => {}
+            Input::Stored { .. } | Input::StoreFailed { .. } => {}
             Input::Consumed { marks } => self.with_broadcast(|b, cx| b.on_consumed(cx, &marks)),
             Input::Congested { link } => {
                 self.record_trouble();
@@ -180,13 +176,17 @@ impl Peer {
             }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             Input::WallClock(wall) => self.fx.set_wall_clock(wall),
-            Input::Timeout => {
-                let deadline = known.unwrap_or_else(|| self.find_deadline());
-                self.on_timeout(deadline.map(|at| at.max(before)));
-            }
+            Input::Timeout => self.on_timeout(before),
         }
-        self.with_broadcast(Broadcast::review_catch_up);
-        self.update_deadline(moves);
+        self.end_call();
+    }
+
+    /// Ends a call: sets the timers of the concerns that are not called with a context.
+    fn end_call(&mut self) {
+        if self.broadcast.is_starting(&self.view()) {
+            self.with_broadcast(Broadcast::review_catch_up);
+        }
+        self.set_timers();
     }
 
     /// Calls the broadcast with its context.
@@ -194,10 +194,23 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut Broadcast, &mut Context<'_>) -> R,
     ) -> R {
-        let Peer { fx, links, config, identity, membership, overlay, failure, broadcast, .. } =
-            self;
+        let Peer {
+            fx,
+            links,
+            timers,
+            config,
+            identity,
+            membership,
+            overlay,
+            failure,
+            broadcast,
+            ..
+        } = self;
         let view = View::new(fx, config, identity, membership, overlay, Some(failure));
-        call(broadcast, &mut Context { fx, links, view })
+        let cx = &mut Context { fx, links, timers, view };
+        let result = call(broadcast, cx);
+        broadcast.set_timers(cx);
+        result
     }
 
     /// Calls the failure detector with its context.
@@ -205,9 +218,12 @@ impl Peer {
         &mut self,
         call: impl FnOnce(&mut FailureDetector, &mut Context<'_>) -> R,
     ) -> R {
-        let Peer { fx, links, config, identity, membership, overlay, failure, .. } = self;
+        let Peer { fx, links, timers, config, identity, membership, overlay, failure, .. } = self;
         let view = View::new(fx, config, identity, membership, overlay, None);
-        call(failure, &mut Context { fx, links, view })
+        let cx = &mut Context { fx, links, timers, view };
+        let result = call(failure, cx);
+        failure.set_timers(cx);
+        result
     }
 
     /// The read-only view of the peer for a concern.
@@ -219,7 +235,6 @@ impl Peer {
     /// Begins a call of the application.
     fn begin(&mut self, now: Time) {
         self.fx.begin_call(now);
-        self.deadline.set(None);
     }
 
     /// The next output, if any. To be drained after every call that changes something.
@@ -231,7 +246,6 @@ impl Peer {
             if !self.with_broadcast(|b, cx| b.send_next_batch(cx) || b.store_changed_marks(cx)) {
                 return None;
             }
-            self.deadline.set(None);
         }
     }
 
@@ -239,21 +253,13 @@ impl Peer {
     /// due. Valid until the next call that changes something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let known = self.deadline.get();
-        let deadline = known.unwrap_or_else(|| self.find_deadline());
-        debug_assert!(
-            deadline.is_some_and(|at| self.find_deadline().is_none_or(|d| at <= d))
-                || self.find_deadline().is_none(),
-            "a deadline would be missed"
-        );
-        self.deadline.set(Some(deadline));
-        deadline
+        self.timers.next().filter(|_| !self.membership.own.has_left())
     }
 
     /// Stores the present neighbours, to dial them first after a restart.
     fn store_anchors(&mut self) {
         let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
-        self.fx.store(vec![StoreOp::Anchors(anchors)]);
+        self.fx.store(vec![StoreOp::PutAnchors(anchors)]);
     }
 }
 
@@ -274,9 +280,9 @@ pub(crate) fn example_setup() -> PeerSetup {
         seeds: [].into(),
         incarnation: 2,
         anchors: vec![],
-        kept: vec![],
-        delivered: vec![],
-        compacted: vec![],
+        retained: vec![],
+        delivered_marks: vec![],
+        closed_up_to: vec![],
         rng_seed: [1; 32],
     }
 }

@@ -1,11 +1,11 @@
-//! Making and ending the edges of the overlay: Peer Request, Peer Reply, edge transfer, edge swap.
+//! Making and ending the edges of the overlay: PeerRequest, PeerReply, edge transfer, edge swap.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use super::Peer;
 use crate::broadcast::Broadcast;
-use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::event::{CloseReason, Event, LinkEnd, RefuseReason};
 use crate::failure::Adjacency;
 use crate::failure::{FailureDetector, Watch};
 use crate::identity::PeerId;
@@ -13,13 +13,15 @@ use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::links::{DialPurpose, Link, LinkPurpose};
 use crate::membership::{Member, MergeOutcome};
-use crate::overlay::{Answer, EdgeLoad, Neighbour, PlannedRequest, Request, TrimAction};
+use crate::overlay::{
+    EdgeLoad, Neighbour, PendingRequest, PlannedRequest, RequestAnswer, TrimAction,
+};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{
-    Accept, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind, Permit, ProbeRequest, Reject,
-    Rewire,
+    Accept, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind, Permit, ProbeRequest, Redirect,
+    Reject,
 };
 
 /// First wait before an unreachable peer is dialled again; it doubles up to 64 times this.
@@ -35,7 +37,7 @@ const AVOID_REFUSED: Duration = Duration::from_millis(1500);
 /// that the requester gives.
 const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
     match kind {
-        PeerRequestKind::Mix { give } | PeerRequestKind::Shed { give } => give,
+        PeerRequestKind::EdgeSwap { give } | PeerRequestKind::SurplusPairing { give } => give,
         _ => requester,
     }
 }
@@ -73,7 +75,7 @@ impl Peer {
         }
         let (me, members) = (self.id(), &self.membership.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
-        let place = |ask: &PlannedRequest| matches!(ask.kind, PeerRequestKind::Place);
+        let place = |ask: &PlannedRequest| matches!(ask.kind, PeerRequestKind::FreeSlot);
         if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
             self.request_list();
         }
@@ -108,17 +110,17 @@ impl Peer {
 
     /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
     /// two parts of the network stay disconnected for long.
-    pub(super) fn mix(&mut self) {
+    pub(super) fn request_swap(&mut self) {
         let now = self.fx.now();
-        if now < self.overlay.next_mix {
+        if now < self.overlay.next_swap {
             return;
         }
-        if self.overlay.mix_soon > 0 {
-            self.overlay.mix_soon -= 1;
+        if self.overlay.soon_swaps > 0 {
+            self.overlay.soon_swaps -= 1;
             let soon = Duration::from_secs(2);
-            self.overlay.next_mix = now + self.rng.overlay.scaled(soon, 0.5, 1.5);
+            self.overlay.next_swap = now + self.rng.overlay.scaled(soon, 0.5, 1.5);
         } else {
-            self.overlay.next_mix = now + self.mix_period();
+            self.overlay.next_swap = now + self.swap_period();
         }
         let free = self.overlay.neighbours.iter().filter(|(_, n)| !n.is_promised(now));
         let give: Vec<(PeerId, bool)> =
@@ -133,7 +135,7 @@ impl Peer {
         if self.is_departing() || give.is_empty() {
             return;
         }
-        let candidates = match self.overlay.nearest_of {
+        let candidates = match self.overlay.dial_candidates {
             0 | 1 => {
                 others.get(self.rng.overlay.below(others.len())).copied().into_iter().collect()
             }
@@ -148,7 +150,7 @@ impl Peer {
         else {
             return;
         };
-        self.ask_nearest(&candidates, PeerRequestKind::Mix { give });
+        self.ask_nearest(&candidates, PeerRequestKind::EdgeSwap { give });
     }
 
     /// Gives up surplus neighbours.
@@ -169,7 +171,7 @@ impl Peer {
         let links = (self.overlay.neighbours.get(&a), self.overlay.neighbours.get(&b));
         let (Some(na), Some(nb)) = links else { return };
         self.fx.send(nb.link, Permit { peer: a });
-        self.fx.send(na.link, Rewire { to: nb.record.clone(), in_place_of });
+        self.fx.send(na.link, Redirect { to: nb.record.clone(), in_place_of });
         self.overlay.promise(&a, now);
         self.overlay.promise(&b, now);
     }
@@ -197,7 +199,7 @@ impl Peer {
         let give: Vec<PeerId> =
             self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
         let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
-        self.ask_member(other, PeerRequestKind::Shed { give });
+        self.ask_member(other, PeerRequestKind::SurplusPairing { give });
     }
 
     /// Dials a peer to send it a request.
@@ -224,7 +226,7 @@ impl Peer {
         }
         let dial =
             self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialPurpose::Request(id));
-        let request = Request {
+        let request = PendingRequest {
             kind,
             dial: Some(dial),
             link: None,
@@ -244,7 +246,7 @@ impl Peer {
         let record = self.current_record();
         let neighbours = self.overlay.named();
         let adjacency = self.adjacency(peer);
-        let waits = |r: &&mut Request| r.link.is_none();
+        let waits = |r: &&mut PendingRequest| r.link.is_none();
         let Some(request) = self.overlay.requests.get_mut(&peer).filter(waits) else {
             // Answered on another link in the meantime, or another peer was nearer.
             self.close(link, CloseReason::Duplicate);
@@ -252,9 +254,9 @@ impl Peer {
         };
         request.dial = None;
         request.link = Some(link);
-        let want = request.kind;
+        let kind = request.kind;
         self.set_purpose(link, LinkPurpose::Request);
-        self.fx.send(link, PeerRequest { record, want, neighbours, adjacency });
+        self.fx.send(link, PeerRequest { record, kind, neighbours, adjacency });
     }
 
     fn adjacency(&self, neighbour: PeerId) -> Signed<Adjacency> {
@@ -282,13 +284,14 @@ impl Peer {
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
                 // If the old link is dead, find that out soon.
-                self.failure.add_question(&remote, self.fx.now(), link);
+                let now = self.fx.now();
+                self.with_failure(|f, _| f.add_indirect_probe(&remote, now, link));
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
             // It is a new process or incarnation; the old link is outdated.
             let old = n.link;
             self.close(old, CloseReason::Duplicate);
-            self.drop_neighbour(remote, LinkDown::Local(CloseReason::Duplicate));
+            self.drop_neighbour(remote, LinkEnd::Local(CloseReason::Duplicate));
         }
         if let Some(own) = self.overlay.requests.get(&remote) {
             if self.id() < remote && own.race.is_none() {
@@ -300,31 +303,31 @@ impl Peer {
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
         let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
-        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, &edges, now, rng);
+        let answer = self.overlay.answer(&f.record, f.kind, &f.neighbours, &edges, now, rng);
         self.send_answer(link, remote, f, answer);
     }
 
-    fn send_answer(&mut self, link: LinkId, remote: PeerId, f: PeerRequest, answer: Answer) {
+    fn send_answer(&mut self, link: LinkId, remote: PeerId, f: PeerRequest, answer: RequestAnswer) {
         let now = self.fx.now();
         let (replaced, given) = match answer {
-            Answer::Refuse(reason) => return self.refuse(link, remote, reason),
-            Answer::RefuseAndTransfer(v) => {
-                return self.refuse_and_transfer(link, remote, v, taker(f.want, remote));
+            RequestAnswer::Refuse(reason) => return self.refuse(link, remote, reason),
+            RequestAnswer::RefuseAndTransfer(v) => {
+                return self.refuse_and_transfer(link, remote, v, taker(f.kind, remote));
             }
-            Answer::Accept => (None, None),
-            Answer::AcceptInPlaceOf(of) => (Some(of), None),
-            Answer::AcceptAndTransfer(v) => (None, Some(v)),
+            RequestAnswer::Accept => (None, None),
+            RequestAnswer::AcceptInPlaceOf(of) => (Some(of), None),
+            RequestAnswer::AcceptAndTransfer(v) => (None, Some(v)),
         };
         let adjacency = self.adjacency(remote);
         self.attach(link, remote, f.record, f.adjacency);
-        let then = given.and_then(|v| {
+        let transfer = given.and_then(|v| {
             self.overlay.promise(&v, now);
             let n = self.overlay.neighbours.get(&v)?;
-            self.fx.send(n.link, Permit { peer: taker(f.want, remote) });
+            self.fx.send(n.link, Permit { peer: taker(f.kind, remote) });
             Some(n.record.clone())
         });
         let record = self.current_record();
-        self.fx.send(link, PeerReply::Accept(Accept { record, adjacency, then }));
+        self.fx.send(link, PeerReply::Accept(Accept { record, adjacency, transfer }));
         if let Some(of) = replaced {
             self.drop_replaced(of);
         }
@@ -335,17 +338,17 @@ impl Peer {
     fn drop_replaced(&mut self, id: PeerId) {
         let Some(n) = self.overlay.neighbours.get(&id) else { return };
         let link = n.link;
-        self.close(link, CloseReason::HandedOver);
-        self.drop_neighbour(id, LinkDown::Local(CloseReason::HandedOver));
+        self.close(link, CloseReason::EdgeTransferred);
+        self.drop_neighbour(id, LinkEnd::Local(CloseReason::EdgeTransferred));
     }
 
     fn refuse_and_transfer(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
         let now = self.fx.now();
         self.overlay.promise(&v, now);
         let Some(n) = self.overlay.neighbours.get(&v) else { return };
-        let take = Some(n.record.clone());
+        let transfer = Some(n.record.clone());
         self.fx.send(n.link, Permit { peer: taker });
-        self.send_reject(link, remote, RefuseReason::Full, take);
+        self.send_reject(link, remote, RefuseReason::Full, transfer);
     }
 
     pub(super) fn refuse(&mut self, link: LinkId, remote: PeerId, reason: RefuseReason) {
@@ -357,12 +360,12 @@ impl Peer {
         link: LinkId,
         remote: PeerId,
         reason: RefuseReason,
-        take: Option<SignedRecord>,
+        transfer: Option<SignedRecord>,
     ) {
         self.fx.count("requests_refused");
-        self.fx.event(Event::RequestRefused { peer: remote, by_us: true, reason });
+        self.fx.event(Event::RequestRefused { peer: remote, by_this_node: true, reason });
         let record = self.current_record();
-        self.fx.send(link, PeerReply::Reject(Reject { reason, record, take }));
+        self.fx.send(link, PeerReply::Reject(Reject { reason, record, transfer }));
         // The requester closes the link when it has read the answer; an idle link is closed in
         // time.
     }
@@ -378,7 +381,7 @@ impl Peer {
         }
     }
 
-    fn on_accept(&mut self, link: LinkId, remote: PeerId, request: &Request, a: Accept) {
+    fn on_accept(&mut self, link: LinkId, remote: PeerId, request: &PendingRequest, a: Accept) {
         let identity_holds = a.record.id == remote
             && a.adjacency.subject == remote
             && a.adjacency.neighbour == self.id()
@@ -392,7 +395,7 @@ impl Peer {
         // The other kinds are for edges that are promised to other peers as well.
         let own_need = matches!(
             request.kind,
-            PeerRequestKind::Place | PeerRequestKind::Overflow | PeerRequestKind::HandOver
+            PeerRequestKind::FreeSlot | PeerRequestKind::Overflow | PeerRequestKind::EdgeTransfer
         );
         if own_need && self.overlay.deficit() == 0 {
             // Other requests were accepted before this one.
@@ -404,13 +407,13 @@ impl Peer {
         if let Some(id) = request.close_on_accept {
             self.drop_replaced(id);
         }
-        match (request.kind, a.then) {
-            (PeerRequestKind::HandOver, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
+        match (request.kind, a.transfer) {
+            (PeerRequestKind::EdgeTransfer, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replacement(remote), None);
             }
-            (PeerRequestKind::Mix { give }, Some(v)) => {
+            (PeerRequestKind::EdgeSwap { give }, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
-                    self.fx.send(n.link, Rewire { to: v, in_place_of: remote });
+                    self.fx.send(n.link, Redirect { to: v, in_place_of: remote });
                     self.overlay.promise(&give, self.fx.now());
                 }
             }
@@ -418,30 +421,34 @@ impl Peer {
         }
     }
 
-    fn on_reject(&mut self, link: LinkId, remote: PeerId, request: Request, r: &Reject) {
+    fn on_reject(&mut self, link: LinkId, remote: PeerId, request: PendingRequest, r: &Reject) {
         let now = self.fx.now();
         self.close(link, CloseReason::Done);
-        self.fx.event(Event::RequestRefused { peer: remote, by_us: false, reason: r.reason });
+        self.fx.event(Event::RequestRefused {
+            peer: remote,
+            by_this_node: false,
+            reason: r.reason,
+        });
         if r.record.id == remote {
             self.merge_record(&r.record);
         }
         if let Some(m) = self.membership.members.get_mut(&remote) {
             m.avoid_until = now + AVOID_REFUSED;
         }
-        match (request.kind, r.reason, &r.take) {
-            (PeerRequestKind::Edge | PeerRequestKind::HandOver, _, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
+        match (request.kind, r.reason, &r.transfer) {
+            (PeerRequestKind::SurplusEdge | PeerRequestKind::EdgeTransfer, _, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replacement(remote), None);
             }
-            (PeerRequestKind::Shed { give }, _, Some(v)) => {
+            (PeerRequestKind::SurplusPairing { give }, _, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
-                    self.fx.count("edges_shed");
-                    self.fx.send(n.link, Rewire { to: v.clone(), in_place_of: remote });
+                    self.fx.count("edges_paired");
+                    self.fx.send(n.link, Redirect { to: v.clone(), in_place_of: remote });
                     self.overlay.promise(&give, now);
                 }
             }
-            (PeerRequestKind::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
+            (PeerRequestKind::Replacement(_), RefuseReason::NoPermit, _) if !request.retried => {
                 // The permission travels on another link and may arrive a moment later.
-                let Request { kind, addresses, close_on_accept, .. } = request;
+                let PendingRequest { kind, addresses, close_on_accept, .. } = request;
                 self.request(remote, addresses, kind, close_on_accept);
                 if let Some(again) = self.overlay.requests.get_mut(&remote) {
                     again.retried = true;
@@ -452,7 +459,7 @@ impl Peer {
                 self.renew_record(|_| {});
                 self.send_record_to_seeds();
             }
-            (PeerRequestKind::Place, ..) => self.overlay.fill.look_soon(now),
+            (PeerRequestKind::FreeSlot, ..) => self.overlay.fill.look_soon(now),
             _ => self.overlay.fill.back_off(now),
         }
     }
@@ -543,7 +550,7 @@ impl Peer {
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
-        self.broadcast.neighbour_up(id, now);
+        self.with_broadcast(|b, _| b.neighbour_up(id, now));
         self.with_failure(|f, cx| f.neighbour_up(cx, id));
         if self.membership.own.participates_since.is_none() {
             self.begin_to_participate();
@@ -559,10 +566,10 @@ impl Peer {
     pub(super) fn drop_neighbour(
         &mut self,
         id: PeerId,
-        why: LinkDown,
+        why: LinkEnd,
     ) -> Option<(Neighbour, Option<Watch>)> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
-        let watch = self.failure.neighbour_down(&id);
+        let watch = self.with_failure(|f, _| f.neighbour_down(&id));
         self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
@@ -573,20 +580,20 @@ impl Peer {
     }
 
     /// Handles the end of a neighbour's link.
-    pub(super) fn on_neighbour_link_down(&mut self, id: PeerId, link: LinkId, why: LinkDown) {
+    pub(super) fn on_neighbour_link_down(&mut self, id: PeerId, link: LinkId, why: LinkEnd) {
         if self.overlay.neighbours.get(&id).is_none_or(|n| n.link != link) {
             return;
         }
         let suspected = self.failure.is_suspect(&id);
         let Some((neighbour, watch)) = self.drop_neighbour(id, why) else { return };
         match why {
-            LinkDown::Lost if !suspected => self.suspect_lost(neighbour, watch),
-            LinkDown::Closed(CloseReason::DeclaredDead) => {
+            LinkEnd::Lost if !suspected => self.suspect_lost(neighbour, watch),
+            LinkEnd::Closed(CloseReason::DeclaredDead) => {
                 self.renew_record(|_| {});
                 self.send_record_to_seeds();
             }
-            LinkDown::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
-            | LinkDown::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
+            LinkEnd::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
+            | LinkEnd::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
                 let until = self.fx.now() + AVOID_UNREACHABLE * 16;
                 if let Some(m) = self.membership.members.get_mut(&id) {
                     m.avoid_until = until;
@@ -597,15 +604,15 @@ impl Peer {
     }
 
     /// Handles a neighbour's request to link with another peer in its place.
-    pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
+    pub(super) fn on_redirect(&mut self, remote: PeerId, f: &Redirect) {
         // The record is at best a statement of another peer: it is not merged, and few such peers
         // are dialled.
         let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
         if dead || self.overlay.requests.len() >= MAX_REWIRE_REQUESTS {
-            return self.fx.count("rewires_refused");
+            return self.fx.count("redirects_refused");
         }
         let addresses = f.to.addresses.clone();
-        self.request(f.to.id, addresses, PeerRequestKind::Replace(f.in_place_of), Some(remote));
+        self.request(f.to.id, addresses, PeerRequestKind::Replacement(f.in_place_of), Some(remote));
     }
 
     pub(super) fn on_neighbourhood(&mut self, remote: PeerId, f: Neighbourhood) {
@@ -638,13 +645,13 @@ impl Peer {
         reason: CloseReason,
     ) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
-        let neighbourhood = self.failure.member_ended(&id);
+        let neighbourhood = self.with_failure(|f, _| f.member_ended(&id));
         // First of all, so that no path to it is looked for.
-        self.broadcast.forget_publisher_tree(&id);
+        self.with_broadcast(|b, _| b.forget_publisher_tree(&id));
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);
-            let dropped = self.drop_neighbour(id, LinkDown::Local(reason));
+            let dropped = self.drop_neighbour(id, LinkEnd::Local(reason));
             if let Some(link) = link {
                 self.close(link, reason);
             }

@@ -32,7 +32,7 @@ impl Peer {
         record.sequence += 1;
         record.degree = self.overlay.degree();
         record.target = self.overlay.target;
-        record.rival = self.membership.own.rival;
+        record.other_process = self.membership.own.other_process;
         record.participates = self.membership.own.participates_since.is_some();
         change(&mut record);
         let version = (record.incarnation, record.sequence);
@@ -137,7 +137,7 @@ impl Peer {
             return;
         }
         let incarnation = ended.saturating_add(1);
-        self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        self.fx.store(vec![StoreOp::PutIncarnation(incarnation)]);
         self.renew_record(|r| {
             r.incarnation = incarnation;
             r.sequence = 0;
@@ -147,7 +147,7 @@ impl Peer {
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(self.fx.now());
         // Others may have dropped this peer: it looks for neighbours everywhere.
-        self.mix_soon();
+        self.schedule_swaps();
     }
 
     /// Handles a number that an earlier process of this peer has used: the stream and the
@@ -203,7 +203,8 @@ mod tests {
     /// The epoch and incarnation of a peer after a neighbour's Summary of its stream under `epoch`.
     fn number_after_summary(epoch: u64) -> (u64, u64) {
         let mut p = peer();
-        let entry = SummaryEntry { publisher: p.id(), epoch, next: 3, gaps: vec![], floor: 0 };
+        let entry =
+            SummaryEntry { publisher: p.id(), epoch, next: 3, gaps: vec![], oldest_retained: 0 };
         p.on_summary(
             LinkId(1),
             PeerId::from_bytes([9; 32]),
@@ -212,7 +213,7 @@ mod tests {
         while let Some(output) = p.poll_output() {
             if let Output::Store { ops, .. } = output {
                 let raised = ops.iter().find_map(|op| match op {
-                    StoreOp::Incarnation(number) => Some(*number),
+                    StoreOp::PutIncarnation(number) => Some(*number),
                     _ => None,
                 });
                 assert_eq!(raised.unwrap_or(p.incarnation()), p.incarnation());

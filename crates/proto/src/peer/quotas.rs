@@ -5,7 +5,7 @@ use crate::event::{Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::limits::ANSWER_BURST;
-use crate::wire::{Data, Frame, ProbeReply, Pulled, Verdict};
+use crate::wire::{Data, Frame, ProbeReply, PullEnd, Verdict};
 
 impl Peer {
     /// Whether a frame is accepted. A request beyond the quota of its link is answered with a
@@ -30,7 +30,7 @@ impl Peer {
                 self.fx.send_as(id, Data { id: f.id, batch: None, age_ms: None }, Class::Payload);
             }
             Frame::Pull(f) => {
-                let pulled = Pulled { batches: 0, refused: true, nonce: f.nonce };
+                let pulled = PullEnd { batches: 0, refused: true, nonce: f.nonce };
                 self.fx.send_as(id, pulled, Class::History);
             }
             Frame::PeerRequest(_) => self.refuse(id, remote, RefuseReason::TooManyRequests),

@@ -3,18 +3,19 @@
 use core::time::Duration;
 
 use super::Peer;
-use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::event::{CloseReason, Event, LinkEnd, RefuseReason};
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
-use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
+use crate::limits::{FULL_LIST_LIMIT, IDLE_MEMBERS, MAX_SEARCH_MEMBERS, MIN_SEARCH_MEMBERS};
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::membership::{MergeOutcome, QuorumChange};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{
-    Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
+    Accusation, Frame, MembershipUpdate, PeerList, Ping, Register, RegisterAck, RegisterReject,
+    Report,
 };
 
 /// Shortest time between two refutations.
@@ -143,18 +144,18 @@ impl Peer {
     }
 
     /// Handles the end of a link to a seed.
-    pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
+    pub(super) fn on_seed_down(&mut self, index: usize, why: LinkEnd) {
         let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
         let stands = match why {
-            LinkDown::Closed(CloseReason::Done) => self.membership.registrations.park(index),
-            LinkDown::Closed(CloseReason::Limit) => {
+            LinkEnd::Closed(CloseReason::Done) => self.membership.registrations.park(index),
+            LinkEnd::Closed(CloseReason::Limit) => {
                 self.membership.registrations.on_link_refused(index, now, &self.config, rng)
             }
             _ => false,
         };
         match why {
             _ if !stands => self.on_seed_lost(index, why.to_string()),
-            LinkDown::Closed(CloseReason::Done) => self.fx.count("seeds_parked"),
+            LinkEnd::Closed(CloseReason::Done) => self.fx.count("seeds_parked"),
             _ => self.fx.count("seeds_crowded"),
         }
     }
@@ -217,7 +218,7 @@ impl Peer {
         for (index, link) in dead {
             self.fx.count("seeds_silent");
             self.close(link, CloseReason::NoSignOfLife);
-            self.on_seed_lost(index, LinkDown::Local(CloseReason::NoSignOfLife).to_string());
+            self.on_seed_lost(index, LinkEnd::Local(CloseReason::NoSignOfLife).to_string());
         }
     }
 
@@ -246,7 +247,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
+    pub(super) fn on_register_ack(&mut self, link: LinkId, f: &RegisterAck) {
         let Some(index) = self.membership.registrations.index_of_link(link) else { return };
         let (incarnation, now) = (self.incarnation(), self.fx.now());
         let leaves = self.is_leaving();
@@ -283,10 +284,10 @@ impl Peer {
         self.review_registrations();
     }
 
-    pub(super) fn on_register_refused(&mut self, link: LinkId, f: &RegisterRefused) {
+    pub(super) fn on_register_reject(&mut self, link: LinkId, f: &RegisterReject) {
         self.fx.count("registrations_refused");
         let (peer, reason) = (self.id(), f.reason);
-        self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
+        self.fx.event(Event::RequestRefused { peer, by_this_node: false, reason });
         let own = (self.incarnation(), self.membership.own.record.sequence);
         match reason {
             RefuseReason::DeclaredDead => {
@@ -362,10 +363,10 @@ impl Peer {
             QuorumChange::Unchanged => {}
             QuorumChange::Reached => {
                 self.set_state(PeerState::Joined);
-                self.overlay.next_mix = now + self.mix_period();
+                self.overlay.next_swap = now + self.swap_period();
                 if self.overlay.prefers_short_links() {
                     // The first neighbours were those with free slots, not the nearest ones.
-                    self.mix_soon();
+                    self.schedule_swaps();
                 }
                 self.fx.event(Event::Joined { registrations, quorum });
                 self.overlay.fill.look_soon(now);
@@ -377,7 +378,7 @@ impl Peer {
             QuorumChange::Regained => {
                 self.set_state(PeerState::Joined);
                 self.fx.event(Event::Restored { registrations });
-                self.mix_soon();
+                self.schedule_swaps();
             }
         }
     }
@@ -422,7 +423,9 @@ impl Peer {
     /// missed the notice of their removal.
     fn remove_unlisted_members(&mut self) {
         let whole = self.membership.registrations.slots.iter().filter(|s| {
-            s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
+            s.list_complete
+                && s.synced
+                && usize::try_from(s.alive).is_ok_and(|n| n <= FULL_LIST_LIMIT)
         });
         let asked: Vec<Time> = whole.filter_map(|s| s.list_requested).collect();
         if asked.len() < self.membership.registrations.quorum() {
@@ -439,11 +442,11 @@ impl Peer {
             .members
             .remove_unconfirmed(since, |id| neighbours.contains_key(id) || failure.is_suspect(id));
         for record in gone {
-            self.fx.event(Event::MemberGone { id: record.id, name: record.name.clone() });
+            self.fx.event(Event::MemberExpired { id: record.id, name: record.name.clone() });
         }
     }
 
-    pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
+    pub(super) fn on_membership_update(&mut self, link: LinkId, f: &MembershipUpdate) {
         if let Some(slot) = self.membership.registrations.by_link(link) {
             (slot.alive, slot.participating) = (f.alive, f.participating);
         }
@@ -455,7 +458,7 @@ impl Peer {
             if record.presence == Presence::Left {
                 self.merge_departure(record);
             } else {
-                self.fx.count("goodbyes_unproved");
+                self.fx.count("leaves_unproved");
             }
         }
         for certificate in &f.dead {
@@ -514,8 +517,8 @@ impl Peer {
             return;
         }
         let some = match usize::from(self.overlay.deficit()) {
-            0 => MEMBERS_AT_REST,
-            missing => (missing * 8).clamp(MEMBERS_WANTED, MOST_MEMBERS_WANTED),
+            0 => IDLE_MEMBERS,
+            missing => (missing * 8).clamp(MIN_SEARCH_MEMBERS, MAX_SEARCH_MEMBERS),
         };
         if self.membership.members.alive_count() <= some {
             return;
@@ -545,11 +548,11 @@ impl Peer {
         let learned = self.membership.members.merge_record(record, now);
         // A restarted process has what is on its disk, which may be nothing.
         if learned == MergeOutcome::Newer && known_process != Some(record.process) {
-            self.broadcast.forget_progress(&record.id);
+            self.with_broadcast(|b, _| b.forget_progress(&record.id));
         }
         self.withdraw_loopback(&record.addresses);
         if matches!(learned, MergeOutcome::New | MergeOutcome::Newer) {
-            self.broadcast.review_receipts_at_once(now);
+            self.with_broadcast(|b, _| b.review_receipts_at_once(now));
         }
         match learned {
             MergeOutcome::New => {
@@ -610,7 +613,7 @@ impl Peer {
         self.remove_ended_member(id, incarnation, CloseReason::DeclaredDead);
     }
 
-    pub(super) fn on_accused(&mut self, f: &Accused) {
+    pub(super) fn on_accusation(&mut self, f: &Accusation) {
         let now = self.fx.now();
         if self.is_leaving() || now < self.membership.own.refute_after {
             return;
@@ -634,18 +637,18 @@ impl Peer {
     }
 
     /// The wait between two edge swaps of this peer, so that there is one in the whole network
-    /// every `mix_interval`.
-    pub(super) fn mix_period(&mut self) -> Duration {
+    /// every `swap_interval`.
+    pub(super) fn swap_period(&mut self) -> Duration {
         let n = self.membership.registrations.network_size().max(2);
-        self.rng.overlay.scaled(self.config.mix_interval().saturating_mul(n), 0.5, 1.5)
+        self.rng.overlay.scaled(self.config.swap_interval().saturating_mul(n), 0.5, 1.5)
     }
 
     /// Schedules a few edge swaps soon, because the network may have been partitioned.
-    pub(super) fn mix_soon(&mut self) {
+    pub(super) fn schedule_swaps(&mut self) {
         const ROUNDS: u32 = 3;
-        self.overlay.mix_soon = ROUNDS;
+        self.overlay.soon_swaps = ROUNDS;
         let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
-        self.overlay.next_mix = self.overlay.next_mix.min(soon);
+        self.overlay.next_swap = self.overlay.next_swap.min(soon);
         let now = self.fx.now();
         self.overlay.fill.look_soon(now);
     }

@@ -9,8 +9,8 @@ use crate::membership::Members;
 use crate::message::MessageId;
 use crate::record::Record;
 use crate::snapshot::{
-    HeldMessage, MemberState, MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView,
-    SeedView,
+    MemberState, MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView,
+    RetainedMessage, SeedView,
 };
 use crate::time::Time;
 
@@ -23,7 +23,7 @@ impl Peer {
     /// The state of this peer.
     #[must_use]
     pub fn snapshot(&self, now: Time) -> PeerSnapshot {
-        let (held_messages, held_bytes) = self.broadcast.held();
+        let (retained_messages, retained_bytes) = self.broadcast.held();
         PeerSnapshot {
             id: self.id(),
             name: self.membership.own.record.name.clone(),
@@ -38,8 +38,8 @@ impl Peer {
             alive: count(self.membership.members.alive_count() + 1),
             network_size: self.membership.registrations.network_size(),
             published: self.broadcast.published(),
-            held_messages,
-            held_bytes,
+            retained_messages,
+            retained_bytes,
             unacknowledged_bytes: self.broadcast.in_flight_bytes(),
             window_bytes: self.broadcast.window_bytes(),
             trees: self.broadcast.tree_views(),
@@ -163,7 +163,11 @@ impl Peer {
     /// The newest `limit` retained messages, oldest first; with `before`, those that arrived before
     /// that one. None if that one is not retained any more, because few of the earlier ones are.
     #[must_use]
-    pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
+    pub fn retained_messages(
+        &self,
+        limit: usize,
+        before: Option<MessageId>,
+    ) -> Vec<RetainedMessage> {
         let mut held = Vec::new();
         for k in self.broadcast.newest(limit, before.as_ref()) {
             let publisher = k.batch.publisher();
@@ -172,7 +176,7 @@ impl Peer {
             } else {
                 self.membership.members.record(&publisher).map(|r| r.name.clone())
             };
-            held.extend(k.batch.messages().map(|m| HeldMessage {
+            held.extend(k.batch.messages().map(|m| RetainedMessage {
                 id: m.id(),
                 name: name.clone(),
                 topic: m.topic().to_owned(),

@@ -61,9 +61,9 @@ impl Registry {
             self.table.hashes().get(at) != f.buckets.get(at)
         });
         let different: Vec<u8> = different.collect();
-        let (entries, want) = self.entries_of(different.iter().copied());
-        let whole = want.len() == different.len();
-        self.send_entries(cx, link, &entries, want, whole);
+        let (entries, requested_buckets) = self.entries_of(different.iter().copied());
+        let whole = requested_buckets.len() == different.len();
+        self.send_entries(cx, link, &entries, requested_buckets, whole);
     }
 
     /// The entries of some buckets, and these buckets. Limited in size, so that they fit into the
@@ -117,8 +117,8 @@ impl Registry {
         remote: PeerId,
         f: &Entries,
     ) {
-        if !f.want.is_empty() {
-            let (entries, _) = self.entries_of(f.want.iter().copied());
+        if !f.requested_buckets.is_empty() {
+            let (entries, _) = self.entries_of(f.requested_buckets.iter().copied());
             self.send_entries(cx, link, &entries, Vec::new(), false);
         }
         if f.compared
@@ -135,7 +135,7 @@ impl Registry {
         cx: &mut SeedContext<'_>,
         link: LinkId,
         entries: &[Entry],
-        want: Vec<u8>,
+        requested_buckets: Vec<u8>,
         compared: bool,
     ) {
         let (nonce, synced) = (ByteArray::from(self.nonce), self.synced);
@@ -143,18 +143,19 @@ impl Registry {
         let here = cx.links.is_on_this_host(link);
         let is_told = |e: &&Entry| here || !(e.is_alive() && e.record.is_on_loopback());
         let entries: Vec<Entry> = entries.iter().filter(is_told).cloned().collect();
-        if entries.is_empty() && (compared || !want.is_empty()) {
-            let f = Entries { entries: Vec::new(), want, nonce, compared, synced };
+        if entries.is_empty() && (compared || !requested_buckets.is_empty()) {
+            let f = Entries { entries: Vec::new(), requested_buckets, nonce, compared, synced };
             return cx.fx.send(link, f);
         }
-        let mut want = Some(want);
+        let mut requested_buckets = Some(requested_buckets);
         let mut chunks = parts(&entries, Entry::wire_size).into_iter().peekable();
         while let Some(chunk) = chunks.next() {
             let last = chunks.peek().is_none();
-            let want = if last { want.take().unwrap_or_default() } else { Vec::new() };
+            let requested_buckets =
+                if last { requested_buckets.take().unwrap_or_default() } else { Vec::new() };
             let entries = chunk.to_vec();
             let compared = compared && last;
-            cx.fx.send(link, Entries { entries, want, nonce, compared, synced });
+            cx.fx.send(link, Entries { entries, requested_buckets, nonce, compared, synced });
         }
     }
 
@@ -166,7 +167,7 @@ impl Registry {
         let same_standing = self.synced == theirs_synced;
         if theirs != self.nonce && (newcomer || (same_standing && theirs < self.nonce)) {
             self.nonce = theirs;
-            cx.fx.store(vec![StoreOp::Nonce(theirs)]);
+            cx.fx.store(vec![StoreOp::PutNonce(theirs)]);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{LinkLoss, Registry};
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, WHOLE_LIST};
+use crate::limits::{FULL_LIST_LIMIT, LIST_SAMPLE, MAX_RECORDS_PER_FRAME};
 use crate::record::SignedRecord;
 use crate::seed::SeedContext;
 use crate::wire::PeerList;
@@ -51,7 +51,7 @@ impl Registry {
     /// The whole list of a small network; a sample of a large one: half by free slots, so that
     /// there are peers to link with, half uniform, so that every peer is known to some others.
     fn list_for(&self, cx: &mut SeedContext<'_>, requester: PeerId) -> Vec<SignedRecord> {
-        if self.table.alive_count() <= WHOLE_LIST {
+        if self.table.alive_count() <= FULL_LIST_LIMIT {
             let all = self.table.alive().map(|e| &e.record);
             return all.filter(|r| r.id != requester).cloned().collect();
         }

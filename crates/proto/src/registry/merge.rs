@@ -5,11 +5,11 @@ use crate::event::{CloseReason, Event};
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{StoreOp, StoreTicket};
-use crate::limits::WHOLE_LIST;
+use crate::limits::FULL_LIST_LIMIT;
 use crate::record::SignedRecord;
 use crate::seed::SeedContext;
 use crate::time::Time;
-use crate::wire::Accused;
+use crate::wire::Accusation;
 
 /// An entry as it is in the table after a merge.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Registry {
             }
         }
         if change != EntryChange::New && entry.is_alive() {
-            let is_whole = self.table.alive_count() <= WHOLE_LIST;
+            let is_whole = self.table.alive_count() <= FULL_LIST_LIMIT;
             self.pending_updates.add_if_announced_again(id, before, &entry.record, is_whole);
         }
         // A new degree alone, or a refreshed lease, is not worth a write: after a restart the peers
@@ -125,7 +125,7 @@ impl Registry {
         if let Some(link) = self.registrants.remove(&id) {
             // If it is alive after all, it learns here what to refute.
             let incarnation = certificate.incarnation();
-            let accused = Accused { incarnation, certificate: Some(certificate.clone()) };
+            let accused = Accusation { incarnation, certificate: Some(certificate.clone()) };
             cx.fx.send(link, accused);
             let loss = self.close(cx, link, CloseReason::DeclaredDead);
             debug_assert_eq!(loss, LinkLoss::None, "its registration has ended before");

@@ -23,7 +23,7 @@ mod writes;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{LinkId, Role, SeedAddress, StoreOp};
 use crate::membership::majority;
@@ -88,7 +88,7 @@ impl Registry {
         let (now, id) = (cx.now, cx.identity.id());
         let fresh = cx.rng.bytes16();
         if nonce.is_none() {
-            cx.fx.store(vec![StoreOp::Nonce(fresh)]);
+            cx.fx.store(vec![StoreOp::PutNonce(fresh)]);
         }
         let own_address = own_index.and_then(|i| seeds.get(i)).map(|s| s.host_port.clone());
         let is_own = |i: usize, s: &SeedAddress| Some(i) == own_index || s.pin == Some(id);
@@ -171,14 +171,14 @@ impl Registry {
         if cx.links.open.contains_key(&id) {
             cx.fx.close(id, reason);
         }
-        self.on_link_down(cx, id, LinkDown::Local(reason))
+        self.on_link_down(cx, id, LinkEnd::Local(reason))
     }
 
     pub(crate) fn on_link_down(
         &mut self,
         cx: &mut SeedContext<'_>,
         id: LinkId,
-        why: LinkDown,
+        why: LinkEnd,
     ) -> LinkLoss {
         let Some(link) = cx.links.open.remove(&id) else { return LinkLoss::None };
         let remote = link.remote;
@@ -188,10 +188,10 @@ impl Registry {
         if self.registrants.get(&remote) == Some(id) {
             self.registrants.remove(&remote);
             let on_purpose = match why {
-                LinkDown::Local(reason) => {
+                LinkEnd::Local(reason) => {
                     !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)
                 }
-                LinkDown::Closed(_) | LinkDown::Lost => false,
+                LinkEnd::Closed(_) | LinkEnd::Lost => false,
             };
             return LinkLoss::Registrant { id: remote, on_purpose };
         }

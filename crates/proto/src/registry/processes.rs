@@ -13,10 +13,10 @@ use minicbor::bytes::ByteArray;
 use super::Registry;
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::io::LinkId;
-use crate::limits::IDLE_LINK;
+use crate::limits::IDLE_LINK_TIMEOUT;
 use crate::record::SignedRecord;
 use crate::seed::{SeedContext, SeedTimer};
-use crate::wire::RegisterRefused;
+use crate::wire::RegisterReject;
 
 /// A copy of this seed that has not dialled for so long counts as a new one when it dials.
 const COPY_REMEMBERED: Duration = Duration::from_secs(60);
@@ -39,11 +39,11 @@ impl Registry {
             let Some(l) = cx.links.open.get_mut(&other) else { continue };
             let Some(process) = l.process.filter(|p| *p != record.process) else { continue };
             // Signed after the other process had started: both run.
-            let both_run = record.rival == Some(process);
-            let first = both_run && !core::mem::replace(&mut l.reported_rival, true);
+            let both_run = record.other_process == Some(process);
+            let first = both_run && !core::mem::replace(&mut l.has_reported_duplicate, true);
             let (reason, nonce) = (RefuseReason::DuplicateIdentity, ByteArray::from(self.nonce));
             let (record_shown, certificate) = (Some(record.clone()), None);
-            let refused = RegisterRefused { reason, record: record_shown, certificate, nonce };
+            let refused = RegisterReject { reason, record: record_shown, certificate, nonce };
             cx.fx.send(other, refused);
             if first {
                 cx.fx.count("duplicate_identities");
@@ -73,7 +73,7 @@ impl Registry {
         }
         if let Some(l) = cx.links.open.get_mut(&old) {
             (l.has_purpose, l.up) = (false, cx.now);
-            cx.timers.set_earlier(SeedTimer::IdleLinks, cx.now + IDLE_LINK);
+            cx.timers.set_earlier(SeedTimer::IdleLinks, cx.now + IDLE_LINK_TIMEOUT);
         }
         let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
         if let Some(older) = older {

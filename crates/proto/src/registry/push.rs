@@ -6,11 +6,11 @@ use super::{Entry, Registry};
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_AUDIENCE, WHOLE_LIST};
+use crate::limits::{FULL_LIST_LIMIT, FULL_PUSH_LIMIT, JOIN_SAMPLE, MAX_PENDING_UPDATES};
 use crate::record::{Presence, SignedRecord};
 use crate::seed::SeedContext;
 use crate::time::Time;
-use crate::wire::{MembersChanged, parts};
+use crate::wire::{MembershipUpdate, parts};
 
 /// The changes that wait for the next push.
 #[derive(Debug, Default)]
@@ -98,9 +98,9 @@ impl Registry {
             .collect();
         let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
             let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
-            MembersChanged { joined, left, dead, alive: 0, participating: 0 }
+            MembershipUpdate { joined, left, dead, alive: 0, participating: 0 }
         };
-        let joins = |of: &[SignedRecord]| -> Vec<MembersChanged> {
+        let joins = |of: &[SignedRecord]| -> Vec<MembershipUpdate> {
             parts(of, SignedRecord::wire_size).into_iter().map(|p| frame(p, &[], &[])).collect()
         };
         let (joins, joins_on_loopback) = (joins(&joined), joins(&on_loopback));
@@ -121,10 +121,10 @@ impl Registry {
         }
     }
 
-    fn send_changes(&self, cx: &mut SeedContext<'_>, link: LinkId, changes: &[MembersChanged]) {
+    fn send_changes(&self, cx: &mut SeedContext<'_>, link: LinkId, changes: &[MembershipUpdate]) {
         let (alive, participating) = self.counts_for(cx.links, link);
         for changed in changes {
-            cx.fx.send(link, MembersChanged { alive, participating, ..changed.clone() });
+            cx.fx.send(link, MembershipUpdate { alive, participating, ..changed.clone() });
         }
     }
 
@@ -137,14 +137,14 @@ impl Registry {
     ) -> (Vec<LinkId>, Vec<LinkId>) {
         let all_registrants = || self.registrants.iter().map(|(_, link)| *link).collect();
         let size = self.table.alive_count();
-        if size <= WHOLE_LIST {
+        if size <= FULL_LIST_LIMIT {
             return (all_registrants(), all_registrants());
         }
         let some: Vec<LinkId> =
             self.registrants.sample(JOIN_SAMPLE, cx.rng).map(|(_, l)| *l).collect();
         let ends = if pending.left.is_empty() && pending.dead.is_empty() {
             Vec::new()
-        } else if size <= WHOLE_AUDIENCE {
+        } else if size <= FULL_PUSH_LIMIT {
             all_registrants()
         } else {
             let concerned = pending.concerned.iter().filter_map(|id| self.registrants.get(id));

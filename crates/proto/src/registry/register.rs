@@ -7,11 +7,11 @@ use super::{EntryOutcome, EntryState, LinkLoss, Registry};
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreTicket};
-use crate::limits::PARK_ABOVE;
-use crate::overlay::target::{largest_honest_target, rank};
+use crate::limits::PARKING_THRESHOLD;
+use crate::overlay::target::{max_acceptable_target, rank};
 use crate::record::{Presence, SignedRecord};
 use crate::seed::{SeedContext, SeedLink, SeedLinks, count};
-use crate::wire::{RegisterRefused, Registered, SeedName};
+use crate::wire::{RegisterAck, RegisterReject, SeedName};
 
 impl Registry {
     /// Handles the record that a peer has sent. Returns the answer to send after the record is
@@ -55,7 +55,7 @@ impl Registry {
         let rank = rank(&remote, &self.nonce);
         let size = count(self.table.alive_count());
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
-        let too_high = record.target > largest_honest_target(rank, size);
+        let too_high = record.target > max_acceptable_target(rank, size);
         // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
         // network.
         if self.synced && too_high && record.presence == Presence::Alive {
@@ -123,7 +123,7 @@ impl Registry {
         cx.fx.count("registrations_refused");
         cx.fx.event(Event::RegistrationRefused { id, reason });
         let known = self.table.get(&id);
-        let refused = RegisterRefused {
+        let refused = RegisterReject {
             reason,
             record: known.map(|e| e.record.clone()),
             certificate: known.and_then(|e| e.certificate.clone()),
@@ -142,7 +142,7 @@ impl Registry {
         waiting.into_iter().map(|a| self.acknowledge(cx, &a)).collect()
     }
 
-    pub(crate) fn on_not_stored(&mut self, ticket: StoreTicket) {
+    pub(crate) fn on_store_failed(&mut self, ticket: StoreTicket) {
         self.writes.on_failed(ticket);
     }
 
@@ -160,7 +160,7 @@ impl Registry {
             seeds.push(SeedName { host_port: own.clone(), id: self.id });
         }
         let (alive, participating) = self.counts_for(cx.links, a.link);
-        let registered = Registered {
+        let registered = RegisterAck {
             incarnation: a.incarnation,
             sequence: a.sequence,
             alive,
@@ -180,7 +180,7 @@ impl Registry {
     /// sent.
     pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) -> LinkLoss {
         let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
-        if cx.links.open.get(&link).is_some_and(done) && cx.links.open.len() > PARK_ABOVE {
+        if cx.links.open.get(&link).is_some_and(done) && cx.links.open.len() > PARKING_THRESHOLD {
             cx.fx.count("links_parked");
             return self.close(cx, link, CloseReason::Done);
         }

@@ -149,7 +149,7 @@ impl Table {
     /// Adds an entry to the pool of live peers, updates its weight, or removes it.
     fn place(&mut self, id: &PeerId) {
         let Some(s) = self.slots.get_mut(id) else { return };
-        let weight = u32::from(s.entry.record.free_places());
+        let weight = u32::from(s.entry.record.free_slots());
         let participates = Self::counts(s) && s.entry.record.participates;
         let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
         let (alive, participating) = &mut self.on_loopback;
@@ -328,7 +328,7 @@ mod tests {
             degree,
             target: 3,
             process: 1,
-            rival: None,
+            other_process: None,
             participates: sequence > 0,
         };
         Entry::new(Signed::sign(record, &identity))

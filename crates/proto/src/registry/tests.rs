@@ -30,7 +30,7 @@ fn registering(parts: &mut SeedParts, peer: u8) -> (Registry, EntryOutcome, Ackn
 }
 
 fn is_acknowledged(outputs: &[Output]) -> bool {
-    let is_ack = |o: &Output| matches!(o, Output::Send { frame: Frame::Registered(_), .. });
+    let is_ack = |o: &Output| matches!(o, Output::Send { frame: Frame::RegisterAck(_), .. });
     outputs.iter().any(is_ack)
 }
 
@@ -51,9 +51,9 @@ fn registration_is_acknowledged_after_its_write() {
 fn end_of_a_registration_link_is_a_loss_unless_the_seed_closed_it() {
     let id = identity(1).id();
     for (why, on_purpose) in [
-        (LinkDown::Lost, false),
-        (LinkDown::Local(CloseReason::NoSignOfLife), false),
-        (LinkDown::Local(CloseReason::Done), true),
+        (LinkEnd::Lost, false),
+        (LinkEnd::Local(CloseReason::NoSignOfLife), false),
+        (LinkEnd::Local(CloseReason::Done), true),
     ] {
         let mut parts = SeedParts::new();
         let (mut registry, ..) = registering(&mut parts, 1);
@@ -69,7 +69,7 @@ fn end_of_a_link_dialled_by_another_seed_drops_its_votes() {
     let mut parts = SeedParts::new();
     let (mut registry, ..) = registering(&mut parts, 1);
     parts.link_up(2, identity(2).id(), Role::Seed);
-    let loss = registry.on_link_down(&mut parts.at(at(2), ()), LinkId(2), LinkDown::Lost);
+    let loss = registry.on_link_down(&mut parts.at(at(2), ()), LinkId(2), LinkEnd::Lost);
     assert_eq!(loss, LinkLoss::Voter(identity(2).id()));
 }
 
@@ -88,7 +88,7 @@ fn change_is_pushed_after_the_push_delay() {
     registry.set_timers(cx);
     assert!(parts.timers.get(SeedTimer::Push).is_none());
     let pushed = parts.outputs();
-    let is_push = |o: &Output| matches!(o, Output::Send { frame: Frame::MembersChanged(_), .. });
+    let is_push = |o: &Output| matches!(o, Output::Send { frame: Frame::MembershipUpdate(_), .. });
     assert_eq!(pushed.iter().filter(|o| is_push(o)).count(), 1, "{pushed:?}");
 }
 

@@ -104,7 +104,7 @@ pub(crate) mod testing {
             degree: 1,
             target: 3,
             process: 1,
-            rival: None,
+            other_process: None,
             participates: true,
         };
         Signed::sign(record, &identity(number))

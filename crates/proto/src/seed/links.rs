@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Seed, SeedTimer};
-use crate::event::{CloseReason, Event, LinkDown};
+use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
-use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
+use crate::limits::{IDLE_LINK_TIMEOUT, MAX_SEED_LINKS};
 use crate::quota::Quota;
 use crate::record::Address;
 use crate::registry::{LinkLoss, Registry};
@@ -33,7 +33,7 @@ pub(crate) struct SeedLink {
     /// The number of the process that registered on it.
     pub(crate) process: Option<u64>,
     /// Whether the seed has sent it the record of another process with its identity.
-    pub(crate) reported_rival: bool,
+    pub(crate) has_reported_duplicate: bool,
 }
 
 impl SeedLink {
@@ -49,7 +49,7 @@ impl SeedLink {
             quota: Quota::new(now),
             on_loopback: Address(info.remote_address).is_loopback(),
             process: None,
-            reported_rival: false,
+            has_reported_duplicate: false,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Seed {
             return;
         }
         self.links.open.insert(id, SeedLink::new(info, now));
-        self.timers.set_earlier(SeedTimer::IdleLinks, now + IDLE_LINK);
+        self.timers.set_earlier(SeedTimer::IdleLinks, now + IDLE_LINK_TIMEOUT);
         self.on_traffic(info.remote);
         // The handshake has proved its key.
         self.with_cases(|cases, cx| cases.refute(cx, info.remote));
@@ -134,7 +134,7 @@ impl Seed {
         self.on_link_loss(loss);
     }
 
-    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
         let loss = self.with_registry(|r, cx| r.on_link_down(cx, id, why));
         self.on_link_loss(loss);
     }
@@ -201,11 +201,12 @@ impl Seed {
         let now = self.fx.now();
         let unused = |(id, l): (&LinkId, &SeedLink)| (!l.has_purpose).then_some((*id, l.up));
         let idle: Vec<_> = self.links.open.iter().filter_map(unused).collect();
-        for (id, _) in idle.into_iter().filter(|(_, up)| now.since(*up) >= IDLE_LINK) {
+        for (id, _) in idle.into_iter().filter(|(_, up)| now.since(*up) >= IDLE_LINK_TIMEOUT) {
             self.fx.count("links_idle_closed");
             self.close(id, CloseReason::Idle);
         }
-        let next = self.links.open.iter().filter_map(unused).map(|(_, up)| up + IDLE_LINK).min();
+        let next =
+            self.links.open.iter().filter_map(unused).map(|(_, up)| up + IDLE_LINK_TIMEOUT).min();
         self.timers.set(SeedTimer::IdleLinks, next);
     }
 }

@@ -106,7 +106,7 @@ impl Seed {
                 let losses = self.with_registry(|r, cx| r.on_stored(cx, ticket));
                 losses.into_iter().for_each(|loss| self.on_link_loss(loss));
             }
-            Input::NotStored { ticket } => self.with_registry(|r, _| r.on_not_stored(ticket)),
+            Input::StoreFailed { ticket } => self.with_registry(|r, _| r.on_store_failed(ticket)),
             Input::SeedMoved { seed } => self.with_registry(|r, cx| r.on_seed_moved(cx, &seed)),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}

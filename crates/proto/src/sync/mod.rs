@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::broadcast::{MessageList, StreamState};
 use crate::identity::PeerId;
-use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
+use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY_STREAMS};
 use crate::message::StreamId;
 use crate::wire::{Range, Summary, SummaryEntry};
 
@@ -46,14 +46,16 @@ fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a StreamState)>) -> Ve
     let mut bytes = 0;
     for (StreamId { publisher, epoch }, seen) in streams {
         let next = seen.proven_next();
-        let floor = seen.oldest_available().min(next);
-        let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
+        let oldest_retained = seen.oldest_available().min(next);
+        let inside = |&(from, to): &(u64, u64)| {
+            (to > oldest_retained).then_some((from.max(oldest_retained), to))
+        };
         let gaps: Vec<(u64, u64)> = seen.gaps().iter().filter_map(inside).collect();
         bytes += 64 + gaps.len() * 20;
-        if entries.len() >= MAX_SUMMARY || bytes > SUMMARY_BYTES {
+        if entries.len() >= MAX_SUMMARY_STREAMS || bytes > SUMMARY_BYTES {
             break;
         }
-        entries.push(SummaryEntry { publisher, epoch, next, gaps, floor });
+        entries.push(SummaryEntry { publisher, epoch, next, gaps, oldest_retained });
     }
     entries
 }
@@ -157,6 +159,6 @@ mod tests {
         let mut l = list(&[(0, 5), (8, 9)]);
         l.raise_oldest_retained(S, 6);
         let e = &all(&l)[0];
-        assert_eq!((e.floor, e.next, e.gaps.as_slice()), (6, 9, [(6, 8)].as_slice()));
+        assert_eq!((e.oldest_retained, e.next, e.gaps.as_slice()), (6, 9, [(6, 8)].as_slice()));
     }
 }

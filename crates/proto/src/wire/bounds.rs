@@ -4,9 +4,9 @@
 use super::frame::Frame;
 use super::messages::{Range, StreamMark, SummaryEntry};
 use crate::limits::{
-    MAX_ACKS, MAX_CONFIRM, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT, MAX_NEIGHBOURHOOD,
-    MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS,
-    MAX_SUMMARY, WHOLE_LIST,
+    FULL_LIST_LIMIT, MAX_ACK_STREAMS, MAX_CONFIRM_STREAMS, MAX_GAPS, MAX_GRAFT_PUBLISHERS,
+    MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
+    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY_STREAMS,
 };
 
 /// Number of buckets of a registry, each with its hash in a digest.
@@ -17,7 +17,7 @@ fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str
 }
 
 fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
-    within(entries.len(), MAX_SUMMARY, "too many publishers")?;
+    within(entries.len(), MAX_SUMMARY_STREAMS, "too many publishers")?;
     // A publisher that is listed many times would count as many attempts to pull from it.
     if !entries.is_sorted_by(|a, b| a.stream() < b.stream()) {
         return Err("publishers out of order");
@@ -29,8 +29,9 @@ fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
             return Err("gaps out of order");
         }
         let (first, last) = (e.gaps.first(), e.gaps.last());
-        let outside = first.is_some_and(|g| g.0 < e.floor) || last.is_some_and(|g| g.1 >= e.next);
-        if outside || e.floor > e.next {
+        let outside =
+            first.is_some_and(|g| g.0 < e.oldest_retained) || last.is_some_and(|g| g.1 >= e.next);
+        if outside || e.oldest_retained > e.next {
             return Err("gaps out of range");
         }
     }
@@ -38,7 +39,7 @@ fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
 }
 
 fn publishers(tokens: &[u64]) -> Result<(), &'static str> {
-    within(tokens.len(), MAX_GRAFTED, "too many publishers")
+    within(tokens.len(), MAX_GRAFT_PUBLISHERS, "too many publishers")
 }
 
 fn ranges(ranges: &[Range]) -> Result<(), &'static str> {
@@ -50,13 +51,13 @@ fn ranges(ranges: &[Range]) -> Result<(), &'static str> {
 }
 
 fn marks(marks: &[StreamMark]) -> Result<(), &'static str> {
-    within(marks.len(), MAX_CONFIRM, "too many streams")?;
+    within(marks.len(), MAX_CONFIRM_STREAMS, "too many streams")?;
     let key = |m: &StreamMark| (m.publisher, m.epoch);
     if marks.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err("streams out of order") }
 }
 
 fn one_range_each(ranges: &[Range]) -> Result<(), &'static str> {
-    within(ranges.len(), MAX_CONFIRM, "too many streams")?;
+    within(ranges.len(), MAX_CONFIRM_STREAMS, "too many streams")?;
     if ranges.iter().any(|r| r.from >= r.to) {
         return Err("an empty range");
     }
@@ -68,7 +69,7 @@ impl Frame {
     /// Checks the counts in a frame against their bounds.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         match self {
-            Frame::Registered(f) => {
+            Frame::RegisterAck(f) => {
                 within(f.seeds.len(), MAX_SEEDS, "too many seeds")?;
                 let longest = f.seeds.iter().map(|s| s.host_port.len()).max().unwrap_or(0);
                 within(longest, MAX_HOST_PORT, "a seed's address is too long")
@@ -76,7 +77,7 @@ impl Frame {
             Frame::PeerList(f) => {
                 within(f.records.len(), MAX_RECORDS_PER_FRAME, "too many records")
             }
-            Frame::MembersChanged(f) => within(
+            Frame::MembershipUpdate(f) => within(
                 f.joined.len().max(f.left.len()).max(f.dead.len()),
                 MAX_RECORDS_PER_FRAME,
                 "too many changes",
@@ -96,11 +97,11 @@ impl Frame {
             Frame::Pull(f) => ranges(&f.ranges),
             Frame::Announce(f) => ranges(&f.ranges),
             Frame::Confirm(f) => one_range_each(&f.streams),
-            Frame::Confirmed(f) => marks(&f.streams),
+            Frame::ConfirmReply(f) => marks(&f.streams),
             Frame::Ack(f) => {
-                within(f.entries.len(), MAX_ACKS, "too many acknowledgements")?;
+                within(f.entries.len(), MAX_ACK_STREAMS, "too many acknowledgements")?;
                 let names = f.entries.iter().filter_map(|e| e.holders.as_ref()).map(Vec::len);
-                within(names.max().unwrap_or(0), WHOLE_LIST, "too many holders named")
+                within(names.max().unwrap_or(0), FULL_LIST_LIMIT, "too many holders named")
             }
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
@@ -108,7 +109,7 @@ impl Frame {
             }
             Frame::Entries(f) => {
                 within(f.entries.len(), MAX_RECORDS_PER_FRAME, "too many entries")?;
-                within(f.want.len(), BUCKETS, "too many buckets")
+                within(f.requested_buckets.len(), BUCKETS, "too many buckets")
             }
             Frame::Digest(f) => {
                 if f.buckets.len() == BUCKETS {

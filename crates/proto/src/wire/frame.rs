@@ -7,8 +7,8 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::messages::{
-    Ack, Announce, Census, Confirm, Confirmed, Data, GetData, Gossip, Graft, Prune, Pull, Pulled,
-    Summary,
+    Ack, Announce, Census, Confirm, ConfirmReply, Data, GetData, Gossip, Graft, Prune, Pull,
+    PullEnd, Summary,
 };
 use crate::batch::Batch;
 use crate::event::{CloseReason, RefuseReason};
@@ -83,7 +83,7 @@ pub struct Position {
 /// "I have read all that you sent before that position." (section 4.3)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct PositionRead {
+pub struct PositionAck {
     /// The value of the latest [`Position`] that was read.
     #[n(0)]
     pub bytes: u64,
@@ -113,7 +113,7 @@ pub struct SeedName {
 /// The registration is durable (section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Registered {
+pub struct RegisterAck {
     /// Incarnation of the record that is acknowledged.
     #[n(0)]
     pub incarnation: u64,
@@ -161,7 +161,7 @@ pub struct PeerList {
 /// Changes of the registry, from a seed to its registered peers (section 5.4).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct MembersChanged {
+pub struct MembershipUpdate {
     /// New peers, new incarnations, new addresses, and peers that have begun to participate.
     #[n(0)]
     pub joined: Vec<SignedRecord>,
@@ -184,30 +184,30 @@ pub struct MembersChanged {
 pub enum PeerRequestKind {
     /// An edge in a free slot.
     #[n(0)]
-    Place,
+    FreeSlot,
     /// An edge above the target degree, because no other was found for a while.
     #[n(1)]
     Overflow,
     /// An edge, together with one of the asked peer's edges, which the requester takes over: u-v
     /// becomes u-i and i-v.
     #[n(2)]
-    HandOver,
+    EdgeTransfer,
     /// One of the edges of a peer with surplus neighbours.
     #[n(3)]
-    Edge,
+    SurplusEdge,
     /// The place of the named neighbour of the asked peer, by that neighbour's permission.
     #[n(4)]
-    Replace(#[n(0)] PeerId),
+    Replacement(#[n(0)] PeerId),
     /// An edge swap: i-a and u-b become i-u and a-b.
     #[n(5)]
-    Mix {
+    EdgeSwap {
         /// The neighbour that the requester gives in exchange.
         #[n(0)]
         give: PeerId,
     },
     /// Both have a surplus neighbour: i-a and u-b become a-b.
     #[n(6)]
-    Shed {
+    SurplusPairing {
         /// The neighbour that the requester gives up.
         #[n(0)]
         give: PeerId,
@@ -223,7 +223,7 @@ pub struct PeerRequest {
     pub record: SignedRecord,
     /// The kind of the request.
     #[n(1)]
-    pub want: PeerRequestKind,
+    pub kind: PeerRequestKind,
     /// Its neighbours (at most 128), which are not offered to it.
     #[n(2)]
     pub neighbours: Vec<PeerId>,
@@ -242,9 +242,9 @@ pub struct Accept {
     /// Its statement that the two are neighbours.
     #[n(1)]
     pub adjacency: Signed<Adjacency>,
-    /// For a hand-over or mix: the neighbour that is transferred.
+    /// For an edge transfer or an edge swap: the neighbour that is transferred.
     #[n(2)]
-    pub then: Option<SignedRecord>,
+    pub transfer: Option<SignedRecord>,
 }
 
 /// No (section 6.2).
@@ -257,10 +257,10 @@ pub struct Reject {
     /// The asked peer, with its present degree.
     #[n(1)]
     pub record: SignedRecord,
-    /// For [`PeerRequestKind::Edge`], [`PeerRequestKind::HandOver`] and [`PeerRequestKind::Shed`]:
-    /// the edge to take over, although the request is refused.
+    /// For [`PeerRequestKind::SurplusEdge`], [`PeerRequestKind::EdgeTransfer`] and
+    /// [`PeerRequestKind::SurplusPairing`]: the edge to take over, although the request is refused.
     #[n(2)]
-    pub take: Option<SignedRecord>,
+    pub transfer: Option<SignedRecord>,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -287,7 +287,7 @@ pub struct Permit {
 /// 6.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Rewire {
+pub struct Redirect {
     /// The peer to link with.
     #[n(0)]
     pub to: SignedRecord,
@@ -354,7 +354,7 @@ pub struct ProbeReply {
 /// Seed to peer: "you are accused to be dead in this incarnation" (section 8.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Accused {
+pub struct Accusation {
     /// The incarnation.
     #[n(0)]
     pub incarnation: u64,
@@ -437,7 +437,7 @@ pub struct Entries {
     pub entries: Vec<Entry>,
     /// Buckets that the sender requests in return.
     #[n(1)]
-    pub want: Vec<u8>,
+    pub requested_buckets: Vec<u8>,
     /// The sender's nonce for target degrees; the smallest one of the synced seeds wins.
     #[n(2)]
     pub nonce: ByteArray<16>,
@@ -510,11 +510,11 @@ macro_rules! frames {
                 match self {
                     Frame::Ping(_)
                     | Frame::Pong(_)
-                    | Frame::PositionRead(_)
+                    | Frame::PositionAck(_)
                     | Frame::ProbeRequest(_)
                     | Frame::ProbeReply(_) => true,
                     // With a certificate it is a verdict, not a probe.
-                    Frame::Accused(f) => f.certificate.is_none(),
+                    Frame::Accusation(f) => f.certificate.is_none(),
                     _ => false,
                 }
             }
@@ -566,19 +566,19 @@ frames! {
     /// Request to report when everything so far has been read.
     4 Position(Position),
     /// Everything so far has been read.
-    5 PositionRead(PositionRead),
+    5 PositionAck(PositionAck),
     /// A registration or its refresh.
     10 Register(Register),
     /// The registration is durable.
-    11 Registered(Registered),
+    11 RegisterAck(RegisterAck),
     /// The registration is refused.
-    12 RegisterRefused(RegisterRefused),
+    12 RegisterReject(RegisterReject),
     /// Request for a list of peers.
     13 GetPeerList,
     /// Some or all of the live peers.
     14 PeerList(PeerList),
     /// Changes of the registry.
-    15 MembersChanged(MembersChanged),
+    15 MembershipUpdate(MembershipUpdate),
     /// The last statement of a leaving peer.
     16 Leave(Leave),
     /// Request for an edge.
@@ -588,7 +588,7 @@ frames! {
     /// Permission for another peer to take the sender's place.
     22 Permit(Permit),
     /// Request to link with another peer instead of the sender.
-    23 Rewire(Rewire),
+    23 Redirect(Redirect),
     /// The neighbours of the sender.
     24 Neighbourhood(Neighbourhood),
     /// A batch that is spread in the network.
@@ -612,11 +612,11 @@ frames! {
     /// Request for missing ranges.
     41 Pull(Pull),
     /// The end of the answer to a pull.
-    42 Pulled(Pulled),
+    42 PullEnd(PullEnd),
     /// Query whether the receiver holds ranges.
     43 Confirm(Confirm),
     /// The ranges that the sender holds.
-    44 Confirmed(Confirmed),
+    44 ConfirmReply(ConfirmReply),
     /// Indirect probe of a suspect.
     50 ProbeRequest(ProbeRequest),
     /// The finding of an indirect probe.
@@ -624,7 +624,7 @@ frames! {
     /// A neighbour's death report to the seeds.
     52 Report(Report),
     /// Notice to an accused peer.
-    53 Accused(Accused),
+    53 Accusation(Accusation),
     /// Appointment of a witness.
     54 Appoint(Appoint),
     /// Testimony of an appointed witness.
@@ -640,7 +640,7 @@ frames! {
 /// Refusal of a registration (section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct RegisterRefused {
+pub struct RegisterReject {
     /// Why.
     #[n(0)]
     pub reason: RefuseReason,

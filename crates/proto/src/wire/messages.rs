@@ -137,7 +137,7 @@ pub struct Data {
 #[cbor(map)]
 pub struct Graft {
     /// The publishers, by their [`ack_token`]s; at most
-    /// [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
+    /// [`MAX_GRAFT_PUBLISHERS`](crate::limits::MAX_GRAFT_PUBLISHERS).
     #[n(0)]
     pub publishers: Vec<u64>,
     /// The message list of the sender for recent publishers, ascending: it is sent what it lacks at
@@ -151,7 +151,7 @@ pub struct Graft {
 #[cbor(map)]
 pub struct Prune {
     /// The publishers, by their [`ack_token`]s; at most
-    /// [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
+    /// [`MAX_GRAFT_PUBLISHERS`](crate::limits::MAX_GRAFT_PUBLISHERS).
     #[n(0)]
     pub publishers: Vec<u64>,
 }
@@ -180,11 +180,11 @@ pub struct AckEntry {
     pub paced: u64,
     /// Number of peers that have lagged.
     #[n(3)]
-    pub left: u32,
+    pub lagging_peers: u32,
     /// All that have not lagged for ten seconds hold everything below this number: it paces the
     /// publisher if too many peers are left out of `paced`.
     #[n(4)]
-    pub patient: u64,
+    pub long_paced: u64,
     /// All peers there hold everything below this number.
     #[n(5)]
     pub held: u64,
@@ -195,7 +195,7 @@ pub struct AckEntry {
     #[n(7)]
     pub sum: u64,
     /// Names of holders in the subtree, if the publisher's last census asks for names: those not
-    /// sent since that census; at most [`WHOLE_LIST`](crate::limits::WHOLE_LIST).
+    /// sent since that census; at most [`FULL_LIST_LIMIT`](crate::limits::FULL_LIST_LIMIT).
     #[n(8)]
     pub holders: Option<Vec<Holder>>,
 }
@@ -250,7 +250,7 @@ pub struct CensusBody {
     pub until: u64,
     /// Whether it asks for the names of holders.
     #[n(4)]
-    pub names: bool,
+    pub wants_names: bool,
 }
 
 impl Statement for CensusBody {
@@ -291,12 +291,13 @@ pub struct SummaryEntry {
     /// The number after the highest one received.
     #[n(2)]
     pub next: u64,
-    /// Missing ranges between `floor` and `next`: first number, and the number after the last.
+    /// Missing ranges between `oldest_retained` and `next`: first number, and the number after the
+    /// last.
     #[n(3)]
     pub gaps: Vec<(u64, u64)>,
     /// Messages below it are not available from the sender any more.
     #[n(4)]
-    pub floor: u64,
+    pub oldest_retained: u64,
 }
 
 impl SummaryEntry {
@@ -360,7 +361,7 @@ pub struct Pull {
 /// "That was my answer to your pull." It follows the last batch (section 7.7).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Pulled {
+pub struct PullEnd {
     /// Number of batches sent. With none, the sender has no part of the ranges, or refuses.
     #[n(0)]
     pub batches: u32,
@@ -399,7 +400,7 @@ pub struct Confirm {
 /// "I hold these." (section 7.8)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Confirmed {
+pub struct ConfirmReply {
     /// Streams of the query, ascending, each with the end of the part that the sender holds from
     /// the beginning of the queried range on.
     #[n(0)]

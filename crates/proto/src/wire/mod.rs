@@ -16,15 +16,14 @@ mod verify;
 pub(crate) use chunks::parts;
 pub use codec::{DecodeError, Encoded, Header, decode, decode_shared, encode, header};
 pub use frame::{
-    Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest,
-    PeerRequestKind, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest,
-    Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Testify, Verdict,
-    Votes,
+    Accept, Accusation, Appoint, Close, Digest, Entries, Frame, Hello, Leave, LostPeer,
+    MembershipUpdate, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest,
+    PeerRequestKind, Permit, Ping, Pong, Position, PositionAck, ProbeReply, ProbeRequest, Redirect,
+    Register, RegisterAck, RegisterReject, Reject, Report, SeedName, Testify, Verdict, Votes,
 };
 pub use messages::{
-    Ack, AckEntry, Announce, Census, CensusBody, Confirm, Confirmed, Data, GetData, Gossip, Graft,
-    Holder, Prune, Pull, Pulled, Range, StreamMark, Summary, SummaryEntry, ack_token,
+    Ack, AckEntry, Announce, Census, CensusBody, Confirm, ConfirmReply, Data, GetData, Gossip,
+    Graft, Holder, Prune, Pull, PullEnd, Range, StreamMark, Summary, SummaryEntry, ack_token,
 };
-pub use pieces::{TOTAL, Unit, unit};
+pub use pieces::{TOTAL_LENGTH_BYTES, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

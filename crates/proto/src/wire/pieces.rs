@@ -12,7 +12,7 @@ const FIRST: u32 = 1 << 30;
 /// Bit of a prefix of a further piece.
 const NEXT: u32 = 1 << 31;
 /// Bytes in front of the first piece: the length of the whole frame.
-pub const TOTAL: usize = 4;
+pub const TOTAL_LENGTH_BYTES: usize = 4;
 
 /// The unit that follows a length prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,7 @@ fn fingerprint(digest: &[u8; 32], signature: &Signature) -> [u8; 32] {
 
 /// Statements that were checked already, oldest first.
 #[derive(Debug, Default)]
-struct Checked {
+struct CheckedSignatures {
     known: BTreeSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
 }
@@ -56,7 +56,7 @@ struct Checked {
 /// the task that runs the protocol, so that a flood of bad signatures cannot stall that task.
 #[derive(Debug)]
 pub struct Verifier {
-    checked: Mutex<Checked>,
+    checked: Mutex<CheckedSignatures>,
     keys: Mutex<Keys>,
     /// Number of nodes that share it; the caches are as many times as large.
     nodes: usize,
@@ -96,12 +96,12 @@ impl Verifier {
     pub fn verify(&self, frame: Frame) -> Result<Verified<Frame>, VerifyError> {
         match &frame {
             Frame::Register(f) => self.signed(&f.record)?,
-            Frame::RegisterRefused(f) => {
+            Frame::RegisterReject(f) => {
                 self.all(&f.record)?;
                 self.certificates(f.certificate.iter())?;
             }
             Frame::PeerList(f) => self.all(&f.records)?,
-            Frame::MembersChanged(f) => {
+            Frame::MembershipUpdate(f) => {
                 self.all(&f.joined)?;
                 self.all(&f.left)?;
                 self.certificates(&f.dead)?;
@@ -115,14 +115,14 @@ impl Verifier {
                 PeerReply::Accept(a) => {
                     self.signed(&a.record)?;
                     self.signed(&a.adjacency)?;
-                    self.all(&a.then)?;
+                    self.all(&a.transfer)?;
                 }
                 PeerReply::Reject(r) => {
                     self.signed(&r.record)?;
-                    self.all(&r.take)?;
+                    self.all(&r.transfer)?;
                 }
             },
-            Frame::Rewire(f) => self.signed(&f.to)?,
+            Frame::Redirect(f) => self.signed(&f.to)?,
             Frame::Gossip(f) => self.batch(&f.batch)?,
             Frame::Data(f) => f.batch.iter().try_for_each(|b| self.batch(b))?,
             Frame::Census(f) => self.signed(&f.body)?,
@@ -132,7 +132,7 @@ impl Verifier {
                 self.signed(&f.record)?;
             }
             Frame::Testify(f) => self.testimony(&f.testimony)?,
-            Frame::Accused(f) => self.certificates(f.certificate.iter())?,
+            Frame::Accusation(f) => self.certificates(f.certificate.iter())?,
             Frame::Votes(f) => {
                 for r in &f.reports {
                     self.report(r)?;
@@ -152,17 +152,17 @@ impl Verifier {
             | Frame::Ping(_)
             | Frame::Pong(_)
             | Frame::Position(_)
-            | Frame::PositionRead(_)
-            | Frame::Registered(_)
+            | Frame::PositionAck(_)
+            | Frame::RegisterAck(_)
             | Frame::GetPeerList
             | Frame::Permit(_)
             | Frame::Neighbourhood(_)
             | Frame::GetData(_)
             | Frame::Summary(_)
             | Frame::Pull(_)
-            | Frame::Pulled(_)
+            | Frame::PullEnd(_)
             | Frame::Confirm(_)
-            | Frame::Confirmed(_)
+            | Frame::ConfirmReply(_)
             | Frame::Graft(_)
             | Frame::Prune(_)
             | Frame::Announce(_)

@@ -8,8 +8,8 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
-    Accused, Appoint, Entries, Frame, MembersChanged, PeerRequest, PeerRequestKind,
-    RegisterRefused, Registered, Rewire,
+    Accusation, Appoint, Entries, Frame, MembershipUpdate, PeerRequest, PeerRequestKind, Redirect,
+    RegisterAck, RegisterReject,
 };
 use rumormill_proto::{
     DialError, Identity, Input, LinkId, Presence, Record, RefuseReason, Role, SignedRecord, wire,
@@ -65,7 +65,7 @@ fn adjacency_of_another_incarnation_makes_no_neighbour() {
 
 /// A neighbour tells the peer to link with very many others, at addresses that it has chosen.
 #[test]
-fn rewire_requests_cause_a_bounded_number_of_dials() {
+fn redirects_cause_a_bounded_number_of_dials() {
     let (mut rig, link) = with_neighbours(1);
     let before = rig.dials.len();
     let known = rig.as_peer().members(rig.now).len();
@@ -74,7 +74,7 @@ fn rewire_requests_cause_a_bounded_number_of_dials() {
         secret[..2].copy_from_slice(&n.to_be_bytes());
         let unknown_identity = Identity::from_secret(&secret);
         let in_place_of = identity(1).id();
-        rig.receive(link, Rewire { to: signed_record(&unknown_identity, 1, 0), in_place_of });
+        rig.receive(link, Redirect { to: signed_record(&unknown_identity, 1, 0), in_place_of });
     }
     let dials = rig.dials.len() - before;
     assert!(dials <= 64, "{dials} dials at once");
@@ -96,17 +96,17 @@ fn peer_is_left_only_by_its_own_signed_record() {
     let left = vec![present.clone()];
     rig.receive(
         seed,
-        MembersChanged { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
+        MembershipUpdate { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
     );
     assert_eq!(state(&rig), Some(MemberState::Alive));
-    assert_eq!(rig.as_peer().snapshot(rig.now).counters.get("goodbyes_unproved"), 1);
+    assert_eq!(rig.as_peer().snapshot(rig.now).counters.get("leaves_unproved"), 1);
     // The record that peer 1 itself signed is a proof.
     let left_record =
         Record { presence: Presence::Left, sequence: 3, ..record(&identity(1), 1, 3) };
     let left = vec![Signed::sign(left_record, &identity(1))];
     rig.receive(
         seed,
-        MembersChanged { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
+        MembershipUpdate { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
     );
     assert_eq!(state(&rig), Some(MemberState::Left));
 }
@@ -118,7 +118,7 @@ fn one_seed_cannot_use_up_incarnations() {
     rig.join(1);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
     let before = rig.as_peer().snapshot(rig.now).incarnation;
-    let stale = |record| RegisterRefused {
+    let stale = |record| RegisterReject {
         reason: RefuseReason::Stale,
         record,
         certificate: None,
@@ -139,7 +139,7 @@ fn one_seed_cannot_use_up_incarnations() {
     }
     assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before);
     let one_vote = certificate(&[identity(11)], victim().id(), u64::MAX, &[identity(1).id()]);
-    let dead = RegisterRefused {
+    let dead = RegisterReject {
         reason: RefuseReason::DeclaredDead,
         record: None,
         certificate: Some(one_vote),
@@ -169,7 +169,7 @@ fn refusal_needs_a_certificate_for_this_peer_and_incarnation() {
             .collect();
         rig.receive(
             seeds[0],
-            RegisterRefused {
+            RegisterReject {
                 reason: RefuseReason::DeclaredDead,
                 record: None,
                 certificate: Some(certificate(&voters, subject, 1, &[identity(1).id()])),
@@ -188,7 +188,7 @@ fn accusation_of_an_unproved_seed_is_ignored() {
     let link = rig.link_up(6, Role::Seed, None);
     rig.sent.clear();
     for _ in 0..50 {
-        rig.receive(link, Accused { incarnation: 1, certificate: None });
+        rig.receive(link, Accusation { incarnation: 1, certificate: None });
     }
     assert_eq!(count_sent(&rig, "Register"), 0, "the accusation leads to registrations");
 }
@@ -201,7 +201,7 @@ fn one_seed_cannot_inflate_the_network_size() {
     rig.join(0);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
     let before = rig.as_peer().snapshot(rig.now);
-    let lie = Registered {
+    let lie = RegisterAck {
         incarnation: 1,
         sequence: 1,
         alive: u32::MAX,
@@ -230,7 +230,7 @@ fn entry_with_an_outdated_certificate_keeps_the_bucket_hash_correct() {
     let outdated = certificate(&voters, record.id, 3, &[identity(2).id()]);
     let entries = |certificate| Entries {
         entries: vec![Entry { record: record.clone(), certificate }],
-        want: Vec::new(),
+        requested_buckets: Vec::new(),
         nonce: ByteArray::from([0; 16]),
         compared: false,
         synced: true,
@@ -300,7 +300,8 @@ fn bucket_full_of_certificates_fits_its_frames() {
     for part in 0..3 {
         let entries = (part * 200..(part + 1) * 200).map(dead).collect();
         let nonce = ByteArray::from([0; 16]);
-        let f = Entries { entries, want: Vec::new(), nonce, compared: true, synced: true };
+        let f =
+            Entries { entries, requested_buckets: Vec::new(), nonce, compared: true, synced: true };
         assert!(rig.receive(link, f));
     }
     rig.receive(link, empty_digest());

@@ -7,7 +7,7 @@ use rumormill_proto::limits::{
     REQUEST_BURST,
 };
 use rumormill_proto::wire::{
-    Announce, Data, Frame, GetData, Graft, Pong, ProbeRequest, Pull, Pulled, Range, Summary,
+    Announce, Data, Frame, GetData, Graft, Pong, ProbeRequest, Pull, PullEnd, Range, Summary,
     SummaryEntry, encode,
 };
 use rumormill_proto::{Identity, MessageId, Role};
@@ -41,7 +41,7 @@ fn false_summaries_do_not_hide_later_messages_of_a_publisher() {
             epoch: 1,
             next: u64::MAX,
             gaps: Vec::new(),
-            floor: 0,
+            oldest_retained: 0,
         };
         rig.receive(link, Summary { hash, entries: Some(vec![entry]) });
         // The peer may wait between its attempts to pull.
@@ -67,7 +67,7 @@ fn gaps_from_summaries_stay_within_their_bound() {
     // numbers between them.
     let gaps: Vec<(u64, u64)> = (0..255).map(|i| (10 * i + 5, 10 * i + 13)).collect();
     let publisher = publisher.id();
-    let entry = SummaryEntry { publisher, epoch: 1, next: 2560, gaps, floor: 0 };
+    let entry = SummaryEntry { publisher, epoch: 1, next: 2560, gaps, oldest_retained: 0 };
     for hash in 0..40 {
         assert!(rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) }));
         rig.pass(Duration::from_secs(20));
@@ -107,7 +107,7 @@ fn comparison_of_message_lists_ends() {
     // The neighbour has evicted the messages of peer 5 and lacks the others. It answers as an
     // honest neighbour does: with its entries, to each Summary without entries.
     let publisher = identity(5).id();
-    let entry = SummaryEntry { publisher, epoch: 1, next: 3, gaps: Vec::new(), floor: 0 };
+    let entry = SummaryEntry { publisher, epoch: 1, next: 3, gaps: Vec::new(), oldest_retained: 0 };
     let all = Summary { hash: 1, entries: Some(vec![entry]) };
     rig.receive(link, all.clone());
     let (mut rounds, mut announced) = (0, Vec::new());
@@ -197,7 +197,7 @@ fn claimed_range_that_never_arrives_is_pulled_at_a_bounded_rate() {
             answered += 1;
             assert!(answered - before < 10_000, "a Pull follows every answer");
             let nonce = last_pull(&rig);
-            rig.receive(link, Pulled { batches: 0, refused: false, nonce });
+            rig.receive(link, PullEnd { batches: 0, refused: false, nonce });
         }
     }
     let pulls = rig.total("Pull").0 - before;
@@ -232,7 +232,7 @@ fn first_neighbour_alone_causes_no_gap_before_others_can_connect() {
     assert!(counter(&rig, "gaps") > 0, "no other neighbour has connected");
 }
 
-/// A neighbour answers each Pull with a Pulled that counts one batch, and has sent none.
+/// A neighbour answers each Pull with a PullEnd that counts one batch, and has sent none.
 #[test]
 fn empty_answers_cause_no_pull_loop() {
     let (mut rig, link) = with_neighbours(3);
@@ -249,33 +249,34 @@ fn empty_answers_cause_no_pull_loop() {
             answered += 1;
             assert!(answered - before < 30, "{} pulls within two seconds", answered - before);
             let nonce = last_pull(&rig);
-            rig.receive(link, Pulled { batches: 1, refused: false, nonce });
+            rig.receive(link, PullEnd { batches: 1, refused: false, nonce });
         }
     }
     assert_eq!(counter(&rig, "gaps"), 0, "given up within two seconds");
 }
 
-/// A false floor in one neighbour's Summary must not hide the messages that another one sends.
+/// A false `oldest_retained` in one neighbour's Summary must not hide the messages that another one
+/// sends.
 #[test]
-fn false_floor_hides_no_messages() {
-    for floor in [1, 1 << 40, u64::MAX - 1] {
+fn false_oldest_retained_hides_no_messages() {
+    for oldest_retained in [1, 1 << 40, u64::MAX - 1] {
         let (mut rig, link) = with_neighbours(2);
         let honest = link_of(&rig, 2);
         let publisher = identity(5);
-        let entries = Some(vec![entry(&publisher, u64::MAX - 1, floor)]);
+        let entries = Some(vec![entry(&publisher, u64::MAX - 1, oldest_retained)]);
         rig.receive(link, Summary { hash: 1, entries });
         for n in 0..5 {
             rig.receive(honest, gossip(message(&publisher, 1, n, b"x")));
         }
         rig.pass(Duration::from_secs(3));
         rig.timeout();
-        assert_eq!(rig.deliveries.len(), 5, "with a floor of {floor}");
+        assert_eq!(rig.deliveries.len(), 5, "oldest retained:  {oldest_retained}");
     }
 }
 
 /// The same where a later message arrives before the first one.
 #[test]
-fn false_floor_hides_no_late_messages() {
+fn false_oldest_retained_hides_no_late_messages() {
     let (mut rig, link) = with_neighbours(2);
     let honest = link_of(&rig, 2);
     let publisher = identity(5);
@@ -388,7 +389,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     let refused = counter(&rig, "requests_throttled");
     assert!(refused > 4000, "{refused}");
     let last = rig.sent.iter().rev().find_map(|(to, f)| match f {
-        Frame::Pulled(f) if *to == link => Some(f.clone()),
+        Frame::PullEnd(f) if *to == link => Some(f.clone()),
         _ => None,
     });
     assert!(last.is_some_and(|f| f.refused), "the answer says that it was refused");
@@ -515,7 +516,7 @@ fn claims_about_unknown_publishers_are_not_passed_on() {
             epoch: 1,
             next: 9,
             gaps: Vec::new(),
-            floor: if n % 2 == 0 { 9 } else { 3 },
+            oldest_retained: if n % 2 == 0 { 9 } else { 3 },
         })
         .collect();
     entries.sort_by_key(|e| e.publisher);

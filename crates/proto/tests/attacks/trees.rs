@@ -3,13 +3,15 @@
 use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::limits::{ANSWER_BURST, MAX_GRAFTED, MAX_PAYLOAD, MAX_TREES, QUEUE_PAYLOAD};
+use rumormill_proto::limits::{
+    ANSWER_BURST, MAX_GRAFT_PUBLISHERS, MAX_PAYLOAD, MAX_TREES, QUEUE_PAYLOAD,
+};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Ack, AckEntry, Census, CensusBody, Frame, Gossip, Graft, PeerRequestKind, Prune, Registered,
+    Ack, AckEntry, Census, CensusBody, Frame, Gossip, Graft, PeerRequestKind, Prune, RegisterAck,
     ack_token,
 };
-use rumormill_proto::{Identity, LinkDown, LinkId, PeerId, Role};
+use rumormill_proto::{Identity, LinkEnd, LinkId, PeerId, Role};
 
 use super::{
     counter, entry, gossip, link_of, request, tokens_of, unknown_identity, victim, with_neighbours,
@@ -90,7 +92,7 @@ fn number_of_trees_is_bounded() {
     assert!(rig.deliveries.contains_key(&first_of(&message(&identity(5), 1, 0, b"x"))));
     // The parent of all trees is lost, and a new neighbour connects: no Graft exceeds its limit.
     rig.sent.clear();
-    rig.link_down(link, LinkDown::Lost);
+    rig.link_down(link, LinkEnd::Lost);
     let named = |rig: &Rig, on| {
         let publishers = |(to, f): &(LinkId, Frame)| match f {
             Frame::Graft(g) if *to == on => g.publishers.len(),
@@ -110,7 +112,7 @@ fn number_of_trees_is_bounded() {
 #[test]
 fn grafts_and_prunes_with_too_many_publishers_are_refused() {
     let (mut rig, link) = with_neighbours(2);
-    for (n, accepted) in [(MAX_GRAFTED, true), (MAX_GRAFTED + 1, false)] {
+    for (n, accepted) in [(MAX_GRAFT_PUBLISHERS, true), (MAX_GRAFT_PUBLISHERS + 1, false)] {
         let publishers = vec![7; n];
         let graft = Graft { publishers: publishers.clone(), have: Vec::new() };
         assert_eq!(rig.receive(link, graft), accepted);
@@ -249,7 +251,7 @@ fn absurd_acknowledgements_do_not_stop_a_publisher() {
     let me = victim();
     let now = rig.now;
     let id = rig.as_peer_mut().publish(now, "t", b"x").unwrap();
-    assert!(rig.as_peer_mut().want_receipt(now, id));
+    assert!(rig.as_peer_mut().request_receipt(now, id));
     rig.drain();
     let numbers = [0, 1, 2, u64::MAX - 1, u64::MAX];
     for publisher in [me.id(), identity(5).id()] {
@@ -258,13 +260,13 @@ fn absurd_acknowledgements_do_not_stop_a_publisher() {
                 for paced in numbers {
                     for peers in [0, 1, 5, u32::MAX] {
                         let sum = held ^ paced;
-                        let (left, patient) = (peers / 2, held.min(paced));
+                        let (lagging_peers, long_paced) = (peers / 2, held.min(paced));
                         let e = AckEntry {
                             publisher,
                             epoch,
                             paced,
-                            left,
-                            patient,
+                            lagging_peers,
+                            long_paced,
                             held,
                             peers,
                             sum,
@@ -305,10 +307,19 @@ fn permanent_congestion_does_not_stop_a_publisher() {
             _ => None,
         });
         received = ends.fold(received, u64::max);
-        let (epoch, paced, left, patient, held, peers, sum) =
+        let (epoch, paced, lagging_peers, long_paced, held, peers, sum) =
             (1, received, 0, received, received, 1, ack_token(&identity(1).id()));
-        let e =
-            AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders: None };
+        let e = AckEntry {
+            publisher,
+            epoch,
+            paced,
+            lagging_peers,
+            long_paced,
+            held,
+            peers,
+            sum,
+            holders: None,
+        };
         rig.receive(link, Ack { entries: vec![e], congested: true });
         rig.pass(Duration::from_millis(100));
         rig.timeout();
@@ -342,7 +353,7 @@ fn relay_sends_no_names_of_holders_in_a_large_network() {
         let seeds: Vec<LinkId> =
             rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).collect();
         for seed in seeds {
-            let answer = Registered {
+            let answer = RegisterAck {
                 incarnation: 1,
                 sequence: 1,
                 alive: size,
@@ -356,7 +367,7 @@ fn relay_sends_no_names_of_holders_in_a_large_network() {
         assert_eq!(rig.as_peer().snapshot(rig.now).network_size, size);
         let publisher = identity(1);
         rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
-        let body = CensusBody { names: true, ..census(&publisher, 1, 1, 1).body().clone() };
+        let body = CensusBody { wants_names: true, ..census(&publisher, 1, 1, 1).body().clone() };
         rig.receive(link, Census { body: Signed::sign(body, &publisher) });
         for _ in 0..20 {
             rig.pass(Duration::from_millis(50));

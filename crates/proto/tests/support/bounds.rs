@@ -3,9 +3,10 @@
 
 use rumormill_proto::failure::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
-    MAX_ACKS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
-    MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
-    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
+    MAX_ACK_STREAMS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFT_PUBLISHERS,
+    MAX_HOST_PORT, MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES,
+    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY_STREAMS,
+    MAX_TARGET, MAX_TOPIC,
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
@@ -43,14 +44,17 @@ fn batch(b: &Batch) {
 }
 
 fn entries(entries: &[SummaryEntry]) {
-    at_most(entries.len(), MAX_SUMMARY, "publishers");
+    at_most(entries.len(), MAX_SUMMARY_STREAMS, "publishers");
     assert!(entries.is_sorted_by(|a, b| a.stream() < b.stream()), "publishers ascend");
     for e in entries {
         at_most(e.gaps.len(), MAX_GAPS, "gaps");
         let ends: Vec<u64> = e.gaps.iter().flat_map(|g| [g.0, g.1]).collect();
         assert!(ends.is_sorted_by(|a, b| a < b), "gaps ascend and do not touch");
         assert!(ends.last().is_none_or(|&end| end < e.next));
-        assert!(ends.first().is_none_or(|&start| start >= e.floor) && e.floor <= e.next);
+        assert!(
+            ends.first().is_none_or(|&start| start >= e.oldest_retained)
+                && e.oldest_retained <= e.next
+        );
     }
 }
 
@@ -90,11 +94,11 @@ pub fn assert_within(frame: &Frame) {
     match frame {
         Frame::Register(f) => record(&f.record),
         Frame::Leave(f) => record(&f.record),
-        Frame::Registered(f) => {
+        Frame::RegisterAck(f) => {
             at_most(f.seeds.len(), MAX_SEEDS, "seeds");
             f.seeds.iter().for_each(|s| at_most(s.host_port.len(), MAX_HOST_PORT, "bytes"));
         }
-        Frame::RegisterRefused(f) => {
+        Frame::RegisterReject(f) => {
             f.record.iter().for_each(record);
             f.certificate.iter().for_each(certificate);
         }
@@ -102,7 +106,7 @@ pub fn assert_within(frame: &Frame) {
             at_most(f.records.len(), MAX_RECORDS_PER_FRAME, "records");
             f.records.iter().for_each(record);
         }
-        Frame::MembersChanged(f) => {
+        Frame::MembershipUpdate(f) => {
             at_most(f.joined.len(), MAX_RECORDS_PER_FRAME, "joined");
             at_most(f.left.len(), MAX_RECORDS_PER_FRAME, "left");
             at_most(f.dead.len(), MAX_RECORDS_PER_FRAME, "dead");
@@ -114,27 +118,27 @@ pub fn assert_within(frame: &Frame) {
             at_most(f.neighbours.len(), MAX_REQUEST_NEIGHBOURS, "neighbours");
         }
         Frame::PeerReply(f) => match &**f {
-            PeerReply::Accept(a) => [Some(&a.record), a.then.as_ref()],
-            PeerReply::Reject(r) => [Some(&r.record), r.take.as_ref()],
+            PeerReply::Accept(a) => [Some(&a.record), a.transfer.as_ref()],
+            PeerReply::Reject(r) => [Some(&r.record), r.transfer.as_ref()],
         }
         .into_iter()
         .flatten()
         .for_each(record),
-        Frame::Rewire(f) => record(&f.to),
+        Frame::Redirect(f) => record(&f.to),
         Frame::Neighbourhood(f) => at_most(f.neighbours.len(), MAX_NEIGHBOURHOOD, "neighbours"),
         Frame::Gossip(f) => batch(&f.batch),
         Frame::Data(f) => f.batch.iter().for_each(batch),
         Frame::Graft(f) => {
-            at_most(f.publishers.len(), MAX_GRAFTED, "publishers named");
+            at_most(f.publishers.len(), MAX_GRAFT_PUBLISHERS, "publishers named");
             entries(&f.have);
         }
-        Frame::Prune(f) => at_most(f.publishers.len(), MAX_GRAFTED, "publishers named"),
+        Frame::Prune(f) => at_most(f.publishers.len(), MAX_GRAFT_PUBLISHERS, "publishers named"),
         Frame::Announce(f) => ranges(&f.ranges),
-        Frame::Ack(f) => at_most(f.entries.len(), MAX_ACKS, "acknowledgements"),
+        Frame::Ack(f) => at_most(f.entries.len(), MAX_ACK_STREAMS, "acknowledgements"),
         Frame::Summary(f) => entries(f.entries.as_deref().unwrap_or_default()),
         Frame::Pull(f) => ranges(&f.ranges),
         Frame::Report(f) => report(&f.report),
-        Frame::Accused(f) => f.certificate.iter().for_each(certificate),
+        Frame::Accusation(f) => f.certificate.iter().for_each(certificate),
         Frame::Appoint(f) => record(&f.record),
         Frame::Testify(f) => testimony(&f.testimony),
         Frame::Votes(f) => {
@@ -146,7 +150,7 @@ pub fn assert_within(frame: &Frame) {
         }
         Frame::Entries(f) => {
             at_most(f.entries.len(), MAX_RECORDS_PER_FRAME, "entries");
-            at_most(f.want.len(), 256, "buckets");
+            at_most(f.requested_buckets.len(), 256, "buckets");
             f.entries.iter().for_each(entry);
         }
         Frame::Digest(f) => assert_eq!(f.buckets.len(), 256),

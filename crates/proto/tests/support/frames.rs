@@ -10,11 +10,11 @@ use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
-    Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave,
-    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind,
-    Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled,
-    Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark,
+    Accept, Accusation, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
+    ConfirmReply, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave,
+    LostPeer, MembershipUpdate, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind,
+    Permit, Ping, Pong, Position, PositionAck, ProbeReply, ProbeRequest, Prune, Pull, PullEnd,
+    Range, Redirect, Register, RegisterAck, RegisterReject, Reject, Report, SeedName, StreamMark,
     Summary, SummaryEntry, Testify, Verdict, Votes,
 };
 use rumormill_proto::{
@@ -64,7 +64,8 @@ pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
     let numbers = (number(), number(), 0u16..=2048, 0u16..=1024, (processes, any::<bool>()));
     (identity(), name(), vec(address(), 0..=4), presence, numbers).prop_map(
         |(owner, name, addresses, presence, numbers)| {
-            let (incarnation, sequence, degree, target, ((process, rival), participates)) = numbers;
+            let (incarnation, sequence, degree, target, ((process, other_process), participates)) =
+                numbers;
             let r = Record {
                 id: owner.id(),
                 name,
@@ -75,7 +76,7 @@ pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
                 degree,
                 target,
                 process,
-                rival,
+                other_process,
                 participates,
             };
             Signed::sign(r, &owner)
@@ -132,9 +133,9 @@ fn tokens() -> impl Strategy<Value = Vec<u64>> + Clone {
 
 fn census() -> impl Strategy<Value = Census> {
     (identity(), number(), number(), number(), any::<bool>()).prop_map(
-        |(publisher, epoch, round, until, names)| {
+        |(publisher, epoch, round, until, wants_names)| {
             let id = publisher.id();
-            let body = CensusBody { publisher: id, epoch, round, until, names };
+            let body = CensusBody { publisher: id, epoch, round, until, wants_names };
             Census { body: Signed::sign(body, &publisher) }
         },
     )
@@ -145,16 +146,18 @@ fn ack() -> impl Strategy<Value = Ack> {
     let names = proptest::option::of(vec(names, 0..4));
     let counts = any::<(u32, u32, u64)>();
     let entry = (peer_id(), number(), [number(), number(), number()], counts, names).prop_map(
-        |(publisher, epoch, [paced, patient, held], (left, peers, sum), holders)| AckEntry {
-            publisher,
-            epoch,
-            paced,
-            left,
-            patient,
-            held,
-            peers,
-            sum,
-            holders,
+        |(publisher, epoch, [paced, long_paced, held], (lagging_peers, peers, sum), holders)| {
+            AckEntry {
+                publisher,
+                epoch,
+                paced,
+                lagging_peers,
+                long_paced,
+                held,
+                peers,
+                sum,
+                holders,
+            }
         },
     );
     (vec(entry, 0..6), any::<bool>()).prop_map(|(entries, congested)| Ack { entries, congested })
@@ -230,13 +233,13 @@ pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
 
 fn request_kind() -> impl Strategy<Value = PeerRequestKind> + Clone {
     prop_oneof![
-        Just(PeerRequestKind::Place),
+        Just(PeerRequestKind::FreeSlot),
         Just(PeerRequestKind::Overflow),
-        Just(PeerRequestKind::HandOver),
-        Just(PeerRequestKind::Edge),
-        peer_id().prop_map(PeerRequestKind::Replace),
-        peer_id().prop_map(|give| PeerRequestKind::Mix { give }),
-        peer_id().prop_map(|give| PeerRequestKind::Shed { give }),
+        Just(PeerRequestKind::EdgeTransfer),
+        Just(PeerRequestKind::SurplusEdge),
+        peer_id().prop_map(PeerRequestKind::Replacement),
+        peer_id().prop_map(|give| PeerRequestKind::EdgeSwap { give }),
+        peer_id().prop_map(|give| PeerRequestKind::SurplusPairing { give }),
     ]
 }
 
@@ -254,23 +257,23 @@ fn hello() -> impl Strategy<Value = Hello> {
     )
 }
 
-fn registered() -> impl Strategy<Value = Registered> {
+fn registered() -> impl Strategy<Value = RegisterAck> {
     let seed =
         ("[a-z]{1,9}:[0-9]{1,5}", peer_id()).prop_map(|(host_port, id)| SeedName { host_port, id });
     (number(), number(), any::<(u32, [u8; 16], bool)>(), vec(seed, 0..5)).prop_map(
         |(incarnation, sequence, (alive, nonce, synced), seeds)| {
             let nonce = ByteArray::from(nonce);
             let participating = alive / 2;
-            Registered { incarnation, sequence, alive, nonce, seeds, synced, participating }
+            RegisterAck { incarnation, sequence, alive, nonce, seeds, synced, participating }
         },
     )
 }
 
-fn register_refused() -> impl Strategy<Value = RegisterRefused> {
+fn register_refused() -> impl Strategy<Value = RegisterReject> {
     (refuse_reason(), option::of(record()), option::of(certificate()), any::<[u8; 16]>()).prop_map(
         |(reason, record, certificate, nonce)| {
             let nonce = ByteArray::from(nonce);
-            RegisterRefused { reason, record, certificate, nonce }
+            RegisterReject { reason, record, certificate, nonce }
         },
     )
 }
@@ -284,33 +287,35 @@ fn peer_list() -> impl Strategy<Value = PeerList> {
     )
 }
 
-fn members_changed() -> impl Strategy<Value = MembersChanged> {
+fn members_changed() -> impl Strategy<Value = MembershipUpdate> {
     (vec(record(), 0..4), vec(record(), 0..4), vec(certificate(), 0..3), any::<u32>()).prop_map(
         |(joined, left, dead, alive)| {
             let participating = alive / 2;
-            MembersChanged { joined, left, dead, alive, participating }
+            MembershipUpdate { joined, left, dead, alive, participating }
         },
     )
 }
 
 fn peer_request() -> impl Strategy<Value = PeerRequest> {
     (record(), request_kind(), vec(peer_id(), 0..9), (identity(), peer_id(), number())).prop_map(
-        |(record, want, neighbours, (subject, neighbour, incarnation))| {
+        |(record, kind, neighbours, (subject, neighbour, incarnation))| {
             let adjacency = statements::adjacency(&subject, neighbour, incarnation);
-            PeerRequest { record, want, neighbours, adjacency }
+            PeerRequest { record, kind, neighbours, adjacency }
         },
     )
 }
 
 fn peer_reply() -> impl Strategy<Value = PeerReply> {
     let accept = (record(), identity(), peer_id(), number(), option::of(record())).prop_map(
-        |(record, subject, neighbour, incarnation, then)| {
+        |(record, subject, neighbour, incarnation, transfer)| {
             let adjacency = statements::adjacency(&subject, neighbour, incarnation);
-            PeerReply::Accept(Accept { record, adjacency, then })
+            PeerReply::Accept(Accept { record, adjacency, transfer })
         },
     );
-    let reject = (refuse_reason(), record(), option::of(record()))
-        .prop_map(|(reason, record, take)| PeerReply::Reject(Reject { reason, record, take }));
+    let reject =
+        (refuse_reason(), record(), option::of(record())).prop_map(|(reason, record, transfer)| {
+            PeerReply::Reject(Reject { reason, record, transfer })
+        });
     prop_oneof![accept, reject]
 }
 
@@ -363,10 +368,11 @@ fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
 /// Entries of a Summary, ascending by publisher.
 fn summary_entries() -> impl Strategy<Value = Vec<SummaryEntry>> {
     let entry = (peer_id(), number(), gaps(), any::<Index>()).prop_map(
-        |(publisher, epoch, (gaps, next), floor)| {
+        |(publisher, epoch, (gaps, next), oldest_retained)| {
             let highest = gaps.first().map_or(next, |g| g.0);
-            let floor = floor.index(usize::try_from(highest).unwrap() + 1) as u64;
-            SummaryEntry { publisher, epoch, next, gaps, floor }
+            let oldest_retained =
+                oldest_retained.index(usize::try_from(highest).unwrap() + 1) as u64;
+            SummaryEntry { publisher, epoch, next, gaps, oldest_retained }
         },
     );
     vec(entry, 0..6).prop_map(|mut entries| {
@@ -394,16 +400,16 @@ fn probe_reply() -> impl Strategy<Value = ProbeReply> {
     (peer_id(), verdict).prop_map(|(subject, verdict)| ProbeReply { subject, verdict })
 }
 
-fn accused() -> impl Strategy<Value = Accused> {
+fn accused() -> impl Strategy<Value = Accusation> {
     (number(), option::of(certificate()))
-        .prop_map(|(incarnation, certificate)| Accused { incarnation, certificate })
+        .prop_map(|(incarnation, certificate)| Accusation { incarnation, certificate })
 }
 
 fn entries() -> impl Strategy<Value = Entries> {
     (vec(entry(), 0..4), vec(any::<u8>(), 0..9), any::<([u8; 16], bool, bool)>()).prop_map(
-        |(entries, want, (nonce, compared, synced))| Entries {
+        |(entries, requested_buckets, (nonce, compared, synced))| Entries {
             entries,
-            want,
+            requested_buckets,
             nonce: ByteArray::from(nonce),
             compared,
             synced,
@@ -432,7 +438,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (2, boxed(number.clone().prop_map(|nonce| Ping { nonce }))),
         (3, boxed(number.clone().prop_map(|nonce| Pong { nonce }))),
         (4, boxed(number.clone().prop_map(|bytes| Position { bytes }))),
-        (5, boxed(number.clone().prop_map(|bytes| PositionRead { bytes }))),
+        (5, boxed(number.clone().prop_map(|bytes| PositionAck { bytes }))),
         (10, boxed(record().prop_map(|record| Register { record }))),
         (11, boxed(registered())),
         (12, boxed(register_refused())),
@@ -443,7 +449,10 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (20, boxed(peer_request())),
         (21, boxed(peer_reply())),
         (22, boxed(peer_id().prop_map(|peer| Permit { peer }))),
-        (23, boxed((record(), peer_id()).prop_map(|(to, in_place_of)| Rewire { to, in_place_of }))),
+        (
+            23,
+            boxed((record(), peer_id()).prop_map(|(to, in_place_of)| Redirect { to, in_place_of })),
+        ),
         (24, boxed(neighbourhood())),
         (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
@@ -463,7 +472,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (41, boxed((ranges(), any::<u64>()).prop_map(|(ranges, nonce)| Pull { ranges, nonce }))),
         (
             42,
-            boxed(any::<(u32, bool, u64)>().prop_map(|(batches, refused, nonce)| Pulled {
+            boxed(any::<(u32, bool, u64)>().prop_map(|(batches, refused, nonce)| PullEnd {
                 batches,
                 refused,
                 nonce,
@@ -474,7 +483,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
             44,
             boxed(
                 (marks(), any::<bool>())
-                    .prop_map(|(streams, leaving)| Confirmed { streams, leaving }),
+                    .prop_map(|(streams, leaving)| ConfirmReply { streams, leaving }),
             ),
         ),
         (
@@ -527,12 +536,12 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
     match frame {
         Frame::Register(f) => out.one(&f.record),
         Frame::Leave(f) => out.one(&f.record),
-        Frame::RegisterRefused(f) => {
+        Frame::RegisterReject(f) => {
             out.all(&f.record);
             out.certificates(&f.certificate);
         }
         Frame::PeerList(f) => out.all(&f.records),
-        Frame::MembersChanged(f) => {
+        Frame::MembershipUpdate(f) => {
             out.all(f.joined.iter().chain(&f.left));
             out.certificates(&f.dead);
         }
@@ -543,11 +552,11 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
         Frame::PeerReply(f) => match &**f {
             PeerReply::Accept(a) => {
                 out.one(&a.adjacency);
-                out.all([&a.record].into_iter().chain(&a.then));
+                out.all([&a.record].into_iter().chain(&a.transfer));
             }
-            PeerReply::Reject(r) => out.all([&r.record].into_iter().chain(&r.take)),
+            PeerReply::Reject(r) => out.all([&r.record].into_iter().chain(&r.transfer)),
         },
-        Frame::Rewire(f) => out.one(&f.to),
+        Frame::Redirect(f) => out.one(&f.to),
         Frame::Gossip(f) => out.batches([&f.batch]),
         Frame::Data(f) => out.batches(&f.batch),
         Frame::Census(f) => out.one(&f.body),
@@ -555,7 +564,7 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
             out.one(&f.report);
             out.one(&f.report.adjacency);
         }
-        Frame::Accused(f) => out.certificates(&f.certificate),
+        Frame::Accusation(f) => out.certificates(&f.certificate),
         Frame::Votes(f) => {
             out.all(&f.reports);
             out.all(f.reports.iter().map(|r| &r.adjacency));

@@ -6,12 +6,12 @@ use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
-    Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Holder, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit, Ping,
-    Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
-    Verdict, Votes, ack_token,
+    Accept, Accusation, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
+    ConfirmReply, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Holder, Leave, LostPeer,
+    MembershipUpdate, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit,
+    Ping, Pong, ProbeReply, ProbeRequest, Prune, Pull, PullEnd, Range, Redirect, Register,
+    RegisterAck, RegisterReject, Reject, Report, SeedName, StreamMark, Summary, SummaryEntry,
+    Testify, Verdict, Votes, ack_token,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -67,7 +67,7 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
         target: u16::from(s.byte()) * if s.once_in(8) { 4 } else { 0 },
         process: s.number(),
         // Also the process of the node under test, as a copy of its key could sign it.
-        rival: match s.below(4) {
+        other_process: match s.below(4) {
             0 => Some(s.number()),
             1 => rig.stolen_records.last().map(|r| r.process),
             _ => None,
@@ -129,13 +129,13 @@ fn reason(s: &mut Script<'_>) -> RefuseReason {
 
 fn request_kind(s: &mut Script<'_>) -> PeerRequestKind {
     match s.byte() % 7 {
-        0 => PeerRequestKind::Place,
+        0 => PeerRequestKind::FreeSlot,
         1 => PeerRequestKind::Overflow,
-        2 => PeerRequestKind::HandOver,
-        3 => PeerRequestKind::Edge,
-        4 => PeerRequestKind::Replace(id(s)),
-        5 => PeerRequestKind::Shed { give: id(s) },
-        _ => PeerRequestKind::Mix { give: id(s) },
+        2 => PeerRequestKind::EdgeTransfer,
+        3 => PeerRequestKind::SurplusEdge,
+        4 => PeerRequestKind::Replacement(id(s)),
+        5 => PeerRequestKind::SurplusPairing { give: id(s) },
+        _ => PeerRequestKind::EdgeSwap { give: id(s) },
     }
 }
 
@@ -162,8 +162,8 @@ fn summary_entries(s: &mut Script<'_>) -> Vec<SummaryEntry> {
         let above = ends.last().copied().unwrap_or(0);
         let next = s.number().max(above.saturating_add(1));
         let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
-        let floor = s.number().min(ends.first().copied().unwrap_or(next));
-        SummaryEntry { publisher: id(s), epoch: s.incarnation(), next, gaps, floor }
+        let oldest_retained = s.number().min(ends.first().copied().unwrap_or(next));
+        SummaryEntry { publisher: id(s), epoch: s.incarnation(), next, gaps, oldest_retained }
     });
     entries.sort_by_key(SummaryEntry::stream);
     entries.dedup_by_key(|e| e.stream());
@@ -220,7 +220,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         3 => Register { record: record(s, rig, remote) }.into(),
         4 => Leave { record: record(s, rig, remote) }.into(),
         5 => registered(s).into(),
-        6 => RegisterRefused {
+        6 => RegisterReject {
             reason: reason(s),
             record: s.once_in(2).then(|| record(s, rig, remote)),
             certificate: s.once_in(2).then(|| any_certificate(s)),
@@ -236,7 +236,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             last: s.once_in(2),
         }
         .into(),
-        9 => MembersChanged {
+        9 => MembershipUpdate {
             joined: several(s, 3, |s| record(s, rig, remote)),
             left: several(s, 3, |s| record(s, rig, remote)),
             dead: several(s, 3, any_certificate),
@@ -246,7 +246,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         .into(),
         10 | 11 => PeerRequest {
             record: record(s, rig, remote),
-            want: request_kind(s),
+            kind: request_kind(s),
             neighbours: several(s, 4, id),
             adjacency: any_adjacency(s, rig, remote),
         }
@@ -254,17 +254,17 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         12 => PeerReply::Accept(Accept {
             record: record(s, rig, remote),
             adjacency: any_adjacency(s, rig, remote),
-            then: s.once_in(2).then(|| record(s, rig, remote)),
+            transfer: s.once_in(2).then(|| record(s, rig, remote)),
         })
         .into(),
         13 => PeerReply::Reject(Reject {
             reason: reason(s),
             record: record(s, rig, remote),
-            take: s.once_in(2).then(|| record(s, rig, remote)),
+            transfer: s.once_in(2).then(|| record(s, rig, remote)),
         })
         .into(),
         14 => Permit { peer: id(s) }.into(),
-        15 => Rewire { to: record(s, rig, remote), in_place_of: id(s) }.into(),
+        15 => Redirect { to: record(s, rig, remote), in_place_of: id(s) }.into(),
         16 => Neighbourhood {
             neighbours: several(s, 6, |s| (id(s), address(s.u16()))).into(),
             degree: s.u16(),
@@ -295,7 +295,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         23 => ProbeRequest { subject: id(s), incarnation: s.number() }.into(),
         24 => ProbeReply { subject: id(s), verdict: verdict(s) }.into(),
         25 => Report { report: any_report(s, rig) }.into(),
-        26 => Accused {
+        26 => Accusation {
             incarnation: s.number(),
             certificate: s.once_in(2).then(|| any_certificate(s)),
         }
@@ -313,7 +313,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         .into(),
         28 => Entries {
             entries: several(s, 4, |s| any_entry(s, rig, remote)),
-            want: several(s, 4, |s| s.byte()),
+            requested_buckets: several(s, 4, |s| s.byte()),
             nonce: ByteArray::from([s.byte(); 16]),
             compared: s.once_in(2),
             synced: s.once_in(2),
@@ -329,7 +329,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         36 => Announce { ranges: several(s, 6, range) }.into(),
         37 => Ack { entries: several(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
-        39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4), nonce: 0 }
+        39 => PullEnd { batches: s.number() as u32, refused: s.byte().is_multiple_of(4), nonce: 0 }
             .into(),
         40 => {
             let mut streams = several(s, 6, range);
@@ -337,7 +337,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             streams.dedup_by_key(|r| r.stream());
             Confirm { streams }.into()
         }
-        41 => Confirmed { streams: marks(s), leaving: s.once_in(4) }.into(),
+        41 => ConfirmReply { streams: marks(s), leaving: s.once_in(4) }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
             nonce: ByteArray::from([s.byte(); 16]),
@@ -386,7 +386,7 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
         epoch: s.incarnation(),
         round: s.number(),
         until: s.number(),
-        names: s.once_in(2),
+        wants_names: s.once_in(2),
     };
     Signed::sign(body, &publisher)
 }
@@ -397,8 +397,8 @@ fn ack(s: &mut Script<'_>) -> AckEntry {
         publisher: id(s),
         epoch: s.incarnation(),
         paced: s.number(),
-        left: s.number() as u32,
-        patient: s.number(),
+        lagging_peers: s.number() as u32,
+        long_paced: s.number(),
         held: s.number(),
         peers: s.number() as u32,
         sum: s.number(),
@@ -421,12 +421,12 @@ fn verdict(s: &mut Script<'_>) -> Verdict {
     }
 }
 
-fn registered(s: &mut Script<'_>) -> Registered {
+fn registered(s: &mut Script<'_>) -> RegisterAck {
     let seeds = several(s, 4, |s| {
         let host_port = s.pick(&seed_addresses()).map(|a| a.host_port.clone());
         SeedName { host_port: host_port.unwrap_or_default(), id: id(s) }
     });
-    Registered {
+    RegisterAck {
         incarnation: s.incarnation(),
         sequence: s.number(),
         alive: s.number() as u32,
@@ -445,7 +445,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
     let me = identity(remote.number);
     let victim = identity(VICTIM).id();
     Some(match frame {
-        Frame::Register(f) => Registered {
+        Frame::Register(f) => RegisterAck {
             incarnation: f.record.incarnation,
             sequence: f.record.sequence,
             alive: 7,
@@ -466,7 +466,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::PeerRequest(_) => PeerReply::Accept(Accept {
             record: signed_record(&me, 1, 1),
             adjacency: adjacency(&me, victim, 1),
-            then: s.once_in(3).then(|| signed_record(&accomplice(s), 1, 0)),
+            transfer: s.once_in(3).then(|| signed_record(&accomplice(s), 1, 0)),
         })
         .into(),
         Frame::Ping(f) => Pong { nonce: f.nonce }.into(),
@@ -474,7 +474,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::Pull(f) => {
             if s.once_in(3) {
                 let (batches, nonce) = (u32::from(s.byte() % 2), f.nonce);
-                return Some(Pulled { batches, refused: false, nonce }.into());
+                return Some(PullEnd { batches, refused: false, nonce }.into());
             }
             let r = f.ranges.first()?;
             let batch = answer_batch(r.publisher, r.epoch, r.from)?;
@@ -486,7 +486,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
                 |r: &Range| StreamMark { publisher: r.publisher, epoch: r.epoch, next: r.to };
             let mut streams: Vec<StreamMark> = f.streams.iter().map(mark).collect();
             streams.retain(|_| s.once_in(2));
-            Confirmed { streams, leaving: s.once_in(3) }.into()
+            ConfirmReply { streams, leaving: s.once_in(3) }.into()
         }
         Frame::GetData(f) => {
             let batch = answer_batch(f.id.publisher, f.id.epoch, f.id.sequence)?;
@@ -500,7 +500,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::ProbeRequest(f) => ProbeReply { subject: f.subject, verdict: verdict(s) }.into(),
         Frame::Digest(_) => Entries {
             entries: PEERS.map(|n| Entry::new(signed_record(&identity(n), 1, 0))).collect(),
-            want: vec![0, 255],
+            requested_buckets: vec![0, 255],
             nonce: ByteArray::from([5; 16]),
             compared: true,
             synced: true,

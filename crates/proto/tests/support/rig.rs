@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use minicbor::bytes::ByteArray;
 use rumormill_proto::failure::Adjacency;
-use rumormill_proto::limits::{MAX_CERTIFICATES, MAX_FRAME, MAX_NEIGHBOURS, MAX_PUBLISHERS};
+use rumormill_proto::limits::{MAX_CERTIFICATES, MAX_FRAME, MAX_NEIGHBOURS, MAX_STREAMS};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{self, Frame, PeerReply, Verifier};
 use rumormill_proto::{
-    CloseReason, Config, Counters, DialError, DialId, DialTarget, Event, Input, LinkDown, LinkId,
+    CloseReason, Config, Counters, DialError, DialId, DialTarget, Event, Input, LinkEnd, LinkId,
     LinkInfo, MessageId, Name, Output, Peer, PeerId, PeerSetup, Role, Seed, SeedAddress, SeedSetup,
     SignedRecord, StoreOp, StoreTicket, StreamId, Time, WallTime,
 };
@@ -107,9 +107,9 @@ impl Rig {
             seeds: seed_addresses().into(),
             incarnation: 1,
             anchors: Vec::new(),
-            kept: Vec::new(),
-            delivered: Vec::new(),
-            compacted: vec![],
+            retained: Vec::new(),
+            delivered_marks: Vec::new(),
+            closed_up_to: vec![],
             rng_seed: [7; 32],
         };
         Self::around(Node::Peer(Box::new(Peer::new(setup, Time::ZERO))))
@@ -201,7 +201,7 @@ impl Rig {
         link
     }
 
-    pub fn link_down(&mut self, link: LinkId, why: LinkDown) {
+    pub fn link_down(&mut self, link: LinkId, why: LinkEnd) {
         self.links.remove(&link);
         self.handle(Input::LinkDown { link, why });
     }
@@ -299,7 +299,7 @@ impl Rig {
             }
             Output::Store { ticket, ops } => {
                 for op in ops {
-                    if let StoreOp::Incarnation(n) = op {
+                    if let StoreOp::PutIncarnation(n) = op {
                         assert!(n > self.incarnation, "incarnation {n} is not a new one");
                         self.incarnation = n;
                     }
@@ -444,11 +444,11 @@ impl Rig {
             );
         }
         assert_eq!(s.links as usize, self.links.len(), "the node counts other links than it has");
-        assert!(s.held_bytes <= 16 * 1024 * 1024);
+        assert!(s.retained_bytes <= 16 * 1024 * 1024);
         assert!(s.incarnation >= self.incarnation);
         assert!(p.members(self.now).len() <= s.alive as usize + 2 * MAX_CERTIFICATES);
-        assert!(p.publishers().len() <= MAX_PUBLISHERS);
-        assert_eq!(p.held_messages(usize::MAX, None).len() as u64, s.held_messages);
+        assert!(p.publishers().len() <= MAX_STREAMS);
+        assert_eq!(p.retained_messages(usize::MAX, None).len() as u64, s.retained_messages);
         s.counters
     }
 
@@ -480,7 +480,7 @@ impl Rig {
             let me = identity(number);
             let request = wire::PeerRequest {
                 record: super::statements::signed_record(&me, 1, 1),
-                want: wire::PeerRequestKind::Place,
+                kind: wire::PeerRequestKind::FreeSlot,
                 neighbours: Vec::new(),
                 adjacency: super::statements::adjacency(&me, self.id, 1),
             };
@@ -513,9 +513,9 @@ impl Rig {
                 if let Some(link) = self.some_link(s) {
                     let reason = [CloseReason::Full, CloseReason::DeclaredDead, CloseReason::Done];
                     let why = match s.byte() % 6 {
-                        0..3 => LinkDown::Lost,
-                        3 => LinkDown::Local(CloseReason::TooSlow),
-                        n => LinkDown::Closed(reason[usize::from(n) % 3]),
+                        0..3 => LinkEnd::Lost,
+                        3 => LinkEnd::Local(CloseReason::TooSlow),
+                        n => LinkEnd::Closed(reason[usize::from(n) % 3]),
                     };
                     self.link_down(link, why);
                 }
@@ -600,7 +600,7 @@ impl Rig {
                         if let Ok(id) = published
                             && s.once_in(3)
                         {
-                            p.want_receipt(now, id);
+                            p.request_receipt(now, id);
                         }
                     }
                 }

@@ -139,7 +139,7 @@ pub fn first_of(batch: &Batch) -> MessageId {
 /// A publisher's census.
 pub fn census(publisher: &Identity, epoch: u64, round: u64, until: u64) -> Signed<CensusBody> {
     let id = publisher.id();
-    let body = CensusBody { publisher: id, epoch, round, until, names: false };
+    let body = CensusBody { publisher: id, epoch, round, until, wants_names: false };
     Signed::sign(body, publisher)
 }
 
@@ -155,7 +155,7 @@ pub fn record(owner: &Identity, incarnation: u64, sequence: u64) -> Record {
         degree: 2,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     }
 }

@@ -3,16 +3,17 @@
 use minicbor::bytes::ByteArray;
 use rumormill_proto::failure::{Certificate, Vote};
 use rumormill_proto::limits::{
-    MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
-    MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
-    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC, WHOLE_LIST,
+    FULL_LIST_LIMIT, MAX_ACK_STREAMS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS,
+    MAX_GRAFT_PUBLISHERS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES,
+    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY_STREAMS,
+    MAX_TARGET, MAX_TOPIC,
 };
 use rumormill_proto::record::Record;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accused, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembersChanged,
-    Neighbourhood, PeerList, PeerRequest, PeerRequestKind, Prune, Pull, Range, Registered,
+    Accusation, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembershipUpdate,
+    Neighbourhood, PeerList, PeerRequest, PeerRequestKind, Prune, Pull, Range, RegisterAck,
     SeedName, Summary, SummaryEntry, Verifier, Votes, decode, encode,
 };
 use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
@@ -43,7 +44,7 @@ fn bounded<T: Into<Frame>>(limit: usize, make: impl Fn(usize) -> T) {
 
 #[test]
 fn seeds_are_bounded() {
-    let registered = |n, length: usize| Registered {
+    let registered = |n, length: usize| RegisterAck {
         incarnation: 1,
         sequence: 1,
         alive: 1,
@@ -69,7 +70,7 @@ fn records_and_entries_are_bounded() {
     let c = certificate(&[identity(3)], r.id, 1, &[id(9)]);
     for which in 0..3 {
         let only = |at, n| if which == at { n } else { 0 };
-        bounded(MAX_RECORDS_PER_FRAME, |n| MembersChanged {
+        bounded(MAX_RECORDS_PER_FRAME, |n| MembershipUpdate {
             joined: vec![r.clone(); only(0, n)],
             left: vec![r.clone(); only(1, n)],
             dead: vec![c.clone(); only(2, n)],
@@ -79,7 +80,7 @@ fn records_and_entries_are_bounded() {
     }
     let entries = |entries, want| Entries {
         entries: vec![Entry::new(r.clone()); entries],
-        want: vec![0; want],
+        requested_buckets: vec![0; want],
         nonce: ByteArray::from([0; 16]),
         compared: true,
         synced: true,
@@ -103,7 +104,7 @@ fn listed_neighbours_are_bounded() {
     let me = identity(1);
     bounded(MAX_REQUEST_NEIGHBOURS, |n| PeerRequest {
         record: signed_record(&me, 1, 1),
-        want: PeerRequestKind::Place,
+        kind: PeerRequestKind::FreeSlot,
         neighbours: (0..n).map(id).collect(),
         adjacency: adjacency(&me, id(7), 1),
     });
@@ -121,30 +122,40 @@ fn publishers_gaps_and_ranges_are_bounded() {
         epoch: 1,
         next: u64::MAX,
         gaps: (0..gaps as u64).map(|g| (2 * g, 2 * g + 1)).collect(),
-        floor: 0,
+        oldest_retained: 0,
     };
     let summary =
         |n, gaps| Summary { hash: 0, entries: Some((0..n).map(|i| entry(i, gaps)).collect()) };
-    bounded(MAX_SUMMARY, |n| summary(n, 0));
+    bounded(MAX_SUMMARY_STREAMS, |n| summary(n, 0));
     bounded(MAX_GAPS, |n| summary(1, n));
     let graft = |n, gaps| {
         let have = (0..n).map(|i| entry(i, gaps)).collect();
         Graft { publishers: vec![1], have }
     };
-    bounded(MAX_SUMMARY, |n| graft(n, 0));
+    bounded(MAX_SUMMARY_STREAMS, |n| graft(n, 0));
     bounded(MAX_GAPS, |n| graft(1, n));
     let tokens = |n| vec![u64::MAX; n];
-    bounded(MAX_GRAFTED, |n| Graft { publishers: tokens(n), have: Vec::new() });
-    bounded(MAX_GRAFTED, |n| Prune { publishers: tokens(n) });
+    bounded(MAX_GRAFT_PUBLISHERS, |n| Graft { publishers: tokens(n), have: Vec::new() });
+    bounded(MAX_GRAFT_PUBLISHERS, |n| Prune { publishers: tokens(n) });
     let range = Range { publisher: id(1), epoch: 1, from: 1, to: 2 };
     bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n], nonce: 1 });
     bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
     let (publisher, epoch) = (id(1), 1);
-    let (paced, left, patient, held, peers, sum) = (1, 1, 1, 1, 1, 1);
-    let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders: None };
-    bounded(MAX_ACKS, |n| Ack { entries: vec![e.clone(); n], congested: false });
+    let (paced, lagging_peers, long_paced, held, peers, sum) = (1, 1, 1, 1, 1, 1);
+    let e = AckEntry {
+        publisher,
+        epoch,
+        paced,
+        lagging_peers,
+        long_paced,
+        held,
+        peers,
+        sum,
+        holders: None,
+    };
+    bounded(MAX_ACK_STREAMS, |n| Ack { entries: vec![e.clone(); n], congested: false });
     let names = |n| Some(vec![Holder { token: 1, held: 2 }; n]);
-    bounded(WHOLE_LIST, |n| {
+    bounded(FULL_LIST_LIMIT, |n| {
         let e = AckEntry { holders: names(n), ..e.clone() };
         Ack { entries: vec![e], congested: false }
     });
@@ -177,7 +188,7 @@ fn certificate_has_distinct_ordered_votes_of_at_most_all_seeds() {
     let takes = |votes: Vec<Signed<Vote>>| {
         let certificate: Certificate =
             minicbor::decode(&[&[0xa1, 0][..], &cbor(&votes)].concat()).unwrap();
-        let f = Accused { incarnation: 1, certificate: Some(certificate) };
+        let f = Accusation { incarnation: 1, certificate: Some(certificate) };
         let f = decode(&bytes_of(f)).unwrap();
         Verifier::new().verify(f).is_ok()
     };
@@ -340,8 +351,13 @@ fn malformed_batch_proof_is_refused() {
 /// A publisher that is named twice would count as two vain pulls.
 #[test]
 fn summary_with_a_repeated_publisher_is_refused() {
-    let entry =
-        |n| SummaryEntry { publisher: id(n), epoch: 1, next: 9, gaps: Vec::new(), floor: 0 };
+    let entry = |n| SummaryEntry {
+        publisher: id(n),
+        epoch: 1,
+        next: 9,
+        gaps: Vec::new(),
+        oldest_retained: 0,
+    };
     let takes = |entries: Vec<SummaryEntry>| {
         let f = Summary { hash: 0, entries: Some(entries) };
         decode(&bytes_of(f)).is_ok()
@@ -353,9 +369,9 @@ fn summary_with_a_repeated_publisher_is_refused() {
 
 #[test]
 fn impossible_gaps_and_ranges_are_refused() {
-    let has = |gaps: &[(u64, u64)], next, floor| {
+    let has = |gaps: &[(u64, u64)], next, oldest_retained| {
         let gaps = gaps.to_vec();
-        let e = SummaryEntry { publisher: id(1), epoch: 1, next, gaps, floor };
+        let e = SummaryEntry { publisher: id(1), epoch: 1, next, gaps, oldest_retained };
         let taken = decode(&bytes_of(Summary { hash: 0, entries: Some(vec![e.clone()]) })).is_ok();
         let publishers = vec![1];
         let graft = decode(&bytes_of(Graft { publishers, have: vec![e] })).is_ok();
@@ -367,8 +383,8 @@ fn impossible_gaps_and_ranges_are_refused() {
         assert!(!has(bad, 4, 0), "{bad:?}");
     }
     assert!(has(&[(2, 3)], 4, 2) && has(&[], 4, 4) && has(&[], u64::MAX, u64::MAX));
-    assert!(!has(&[(2, 3)], 4, 3), "a gap below the floor");
-    assert!(!has(&[], 4, 5), "a floor above the next number");
+    assert!(!has(&[(2, 3)], 4, 3), "a gap below the oldest retained");
+    assert!(!has(&[], 4, 5), "an oldest retained number above the next number");
     for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
         let ranges = vec![Range { publisher: id(1), epoch: 1, from, to }];
         assert!(decode(&bytes_of(Pull { ranges: ranges.clone(), nonce: 1 })).is_err());

@@ -5,16 +5,17 @@
 
 mod channels;
 mod clock;
-mod core;
 mod shared_core;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumormill_proto::link_queue::{DropReason, EnqueueOutcome};
 use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
-    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StreamId, Time,
+    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StateMachine,
+    StreamId, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -23,11 +24,10 @@ pub(crate) use self::channels::{AppChannels, ChannelsGuard};
 pub use self::channels::{DuplicateIdentity, TimestampedEvent};
 use self::clock::WallClockMonitor;
 pub(crate) use self::clock::{Clock, wall_clock};
-pub(crate) use self::core::Core;
 pub(crate) use self::shared_core::SharedCore;
 use crate::context::{DriverInput, NodeContext};
 use crate::inbox::ServedLane;
-use crate::link::{EnqueueOutcome, LinkQueue};
+use crate::link::SharedLinkQueue;
 use crate::publish::UnconfirmedMessages;
 use crate::store::StoreHandle;
 use crate::trace::trace;
@@ -70,7 +70,7 @@ pub(crate) enum Command<C> {
 #[derive(Debug)]
 struct Link {
     peer: PeerId,
-    queue: Arc<LinkQueue>,
+    queue: Arc<SharedLinkQueue>,
 }
 
 /// The progress of shutting down.
@@ -84,7 +84,7 @@ enum ShutdownPhase {
 }
 
 /// The driver of one node.
-pub(crate) struct Driver<C: Core> {
+pub(crate) struct Driver<C: StateMachine + Send + 'static> {
     shared_core: Arc<SharedCore<C>>,
     context: Arc<NodeContext>,
     channels: AppChannels,
@@ -110,7 +110,7 @@ pub(crate) struct Driver<C: Core> {
 }
 
 /// The parts of a driver.
-pub(crate) struct DriverSetup<C: Core> {
+pub(crate) struct DriverSetup<C: StateMachine + Send + 'static> {
     pub(crate) shared_core: Arc<SharedCore<C>>,
     pub(crate) context: Arc<NodeContext>,
     pub(crate) channels: AppChannels,
@@ -120,7 +120,7 @@ pub(crate) struct DriverSetup<C: Core> {
 
 /// Starts the driver of a node in its own task. The core was created at [`Time::ZERO`], which is
 /// now.
-pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
+pub(crate) fn spawn<C: StateMachine + Send + 'static>(setup: DriverSetup<C>) {
     let DriverSetup { shared_core, context, channels, commands, store } = setup;
     let driver = Driver {
         shared_core,
@@ -144,7 +144,7 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
     });
 }
 
-impl<C: Core> Drop for Driver<C> {
+impl<C: StateMachine + Send + 'static> Drop for Driver<C> {
     /// However the driver ends (a leave, a kill, a panic in the core), all tasks of the node end
     /// with it, and no caller keeps waiting for an answer.
     fn drop(&mut self) {
@@ -154,7 +154,7 @@ impl<C: Core> Drop for Driver<C> {
     }
 }
 
-impl<C: Core> Driver<C> {
+impl<C: StateMachine + Send + 'static> Driver<C> {
     async fn run(mut self) {
         self.report_wall_clock();
         self.step(|_, _| ());
@@ -271,7 +271,7 @@ impl<C: Core> Driver<C> {
         // next ones.
         let hold = self.context.own_batches.has_waiting();
         let Some(mut can_publish) = self.shared_core.with(|core, now| {
-            core.hold_back(hold);
+            core.set_writer_busy(hold);
             call(core, now);
             outputs.extend(std::iter::from_fn(|| core.poll_output()));
             core.can_publish()
@@ -362,7 +362,7 @@ impl<C: Core> Driver<C> {
                 let taken = self.store.as_ref().map(|s| s.store(&self.context, ticket, ops));
                 match taken {
                     Some(true) => {}
-                    Some(false) => self.ready.push_back(Input::NotStored { ticket }),
+                    Some(false) => self.ready.push_back(Input::StoreFailed { ticket }),
                     None => self.ready.push_back(Input::Stored { ticket }),
                 }
             }
@@ -434,29 +434,20 @@ impl<C: Core> Driver<C> {
                 encoded
             }
         };
-        let pushed = to.queue.push(class, encoded);
-        if own && matches!(pushed, EnqueueOutcome::Queued | EnqueueOutcome::HalfFull) {
+        let outcome = to.queue.enqueue(class, encoded);
+        if own && outcome.is_queued() {
             to.queue.mark_own_payload();
             self.context.own_batches.mark_queued();
         }
-        match pushed {
+        match outcome {
             EnqueueOutcome::Queued => {}
-            EnqueueOutcome::HalfFull => self.ready.push_back(Input::Congested { link }),
-            EnqueueOutcome::DroppedOldest(n) => match class {
-                Class::Liveness => &counters.dropped_liveness,
-                _ => &counters.dropped_announce,
+            EnqueueOutcome::Congested => self.ready.push_back(Input::Congested { link }),
+            EnqueueOutcome::Dropped { items, reason: DropReason::LinkClosed } => {
+                counters.dropped_link_gone.add(items);
             }
-            .add(n),
-            EnqueueOutcome::Skipped => match class {
-                Class::Liveness => &counters.dropped_liveness,
-                Class::Announce => &counters.dropped_announce,
-                Class::History => &counters.dropped_history,
-                Class::Payload | Class::Control | Class::Last => &counters.dropped_payload,
-            }
-            .increment(),
-            EnqueueOutcome::LinkClosed => counters.dropped_link_gone.increment(),
+            EnqueueOutcome::Dropped { items, .. } => counters.dropped(class).add(items),
             EnqueueOutcome::Overflow => {
-                counters.dropped_control.increment();
+                counters.dropped(class).increment();
                 to.queue.close(CloseReason::TooSlow);
                 let event = Event::LinkClosed { peer: to.peer, reason: CloseReason::TooSlow };
                 self.emit(event);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use rumormill_proto::limits::MAX_FRAME;
-use rumormill_proto::wire::{self, DecodeError, Frame, TOTAL, Unit};
+use rumormill_proto::wire::{self, DecodeError, Frame, TOTAL_LENGTH_BYTES, Unit};
 
 use super::buffer::Buffer;
 
@@ -103,7 +103,7 @@ impl FrameAssembler {
         let malformed = |what: &str| Err(DecodeError::Malformed(what.to_owned()));
         let (mut buffer, total, part) = match (unit, self.in_pieces.take()) {
             (Unit::First(_), None) => {
-                let Some((total, part)) = body.split_first_chunk::<TOTAL>() else {
+                let Some((total, part)) = body.split_first_chunk::<TOTAL_LENGTH_BYTES>() else {
                     return malformed("a first piece without a length");
                 };
                 (Buffer::default(), wire::header(*total, MAX_FRAME)?.length, part)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rumormill_proto::Class;
-use rumormill_proto::wire::{Encoded, TOTAL, Unit};
+use rumormill_proto::wire::{Encoded, TOTAL_LENGTH_BYTES, Unit};
 
 /// Bytes of the length prefix.
 const LENGTH_PREFIX: usize = 4;
@@ -36,7 +36,7 @@ impl SplitFrame {
         let bytes = if self.written == 0 { rest - 1 } else { rest }.min(most.max(1));
         let mut head = Vec::new();
         if self.written == 0 {
-            head.extend_from_slice(&Unit::First(TOTAL + bytes).prefix());
+            head.extend_from_slice(&Unit::First(TOTAL_LENGTH_BYTES + bytes).prefix());
             head.extend_from_slice(&u32::try_from(self.body()).unwrap_or(u32::MAX).to_be_bytes());
         } else {
             head.extend_from_slice(&Unit::Next(bytes).prefix());
@@ -54,7 +54,7 @@ impl SplitFrame {
 mod tests {
     use super::*;
     use crate::link::frames::FrameAssembler;
-    use rumormill_proto::wire::{self, Frame, Ping, PositionRead};
+    use rumormill_proto::wire::{self, Frame, Ping, PositionAck};
 
     #[test]
     fn frame_in_pieces_of_any_size_is_read_as_the_same_frame() {
@@ -77,7 +77,7 @@ mod tests {
                 assert!(got.iter().all(|f| matches!(f, Frame::Ping(_))) && !got.is_empty());
             }
         }
-        let small = wire::encode(&PositionRead { bytes: 1 }.into());
+        let small = wire::encode(&PositionAck { bytes: 1 }.into());
         let mut pieces = SplitFrame::new(Class::Control, small);
         while !pieces.is_done() {
             pieces.next(usize::MAX);

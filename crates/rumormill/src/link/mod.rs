@@ -16,11 +16,11 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, LinkInfo};
+use rumormill_proto::{CloseReason, Event, LinkEnd, LinkId, LinkInfo};
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-pub(crate) use queue::{EnqueueOutcome, LinkQueue};
+pub(crate) use queue::SharedLinkQueue;
 
 use self::duplex::Duplex;
 use self::reader::{Reader, ReaderEnd};
@@ -33,21 +33,21 @@ use crate::transport::Socket;
 const CLOSE_REASON_WAIT: Duration = Duration::from_millis(250);
 
 /// How a link ended.
-struct LinkEnd {
-    why: LinkDown,
+struct LinkResult {
+    why: LinkEnd,
     /// The error in the remote's last frame, if that ended the link.
     refusal: Option<String>,
     /// Whether the transport closed the link rather than the core: then no event reports it yet.
     needs_event: bool,
 }
 
-impl LinkEnd {
-    const fn new(why: LinkDown) -> Self {
-        LinkEnd { why, refusal: None, needs_event: false }
+impl LinkResult {
+    const fn new(why: LinkEnd) -> Self {
+        LinkResult { why, refusal: None, needs_event: false }
     }
 
     const fn by_transport(reason: CloseReason, refusal: Option<String>) -> Self {
-        LinkEnd { why: LinkDown::Local(reason), refusal, needs_event: true }
+        LinkResult { why: LinkEnd::Local(reason), refusal, needs_event: true }
     }
 }
 
@@ -55,31 +55,31 @@ impl LinkEnd {
 pub(crate) async fn run(context: &Arc<NodeContext>, stream: TlsStream<Socket>, info: LinkInfo) {
     let link = context.next_link();
     let peer = info.remote;
-    let queue = Arc::new(LinkQueue::new(&context.tuning));
+    let queue = Arc::new(SharedLinkQueue::new(&context.tuning));
     context.counters.links_opened.increment();
     context
         .send_input(DriverInput::LinkUp { link, info: Box::new(info), queue: queue.clone() })
         .await;
     let flush = context.tuning.close_flush;
-    let closed_by_core = async { LinkEnd::new(LinkDown::Local(queue.closed_since(flush).await)) };
+    let closed_by_core = async { LinkResult::new(LinkEnd::Local(queue.closed_since(flush).await)) };
     let end = context
         .partition
         .run(peer, run_halves(context, link, stream, &queue), closed_by_core)
         .await;
     queue.end();
     match end.why {
-        LinkDown::Closed(_) => &context.counters.links_closed_remote,
-        LinkDown::Lost => &context.counters.links_lost,
-        LinkDown::Local(_) => &context.counters.links_closed_local,
+        LinkEnd::Closed(_) => &context.counters.links_closed_remote,
+        LinkEnd::Lost => &context.counters.links_lost,
+        LinkEnd::Local(_) => &context.counters.links_closed_local,
     }
     .increment();
-    if end.why == LinkDown::Local(CloseReason::TooSlow) {
+    if end.why == LinkEnd::Local(CloseReason::TooSlow) {
         context.counters.links_too_slow.increment();
     }
     if let Some(why) = end.refusal {
         context.send_input(DriverInput::Event(Event::FrameRefused { peer, why })).await;
     }
-    if let LinkDown::Local(reason) = end.why
+    if let LinkEnd::Local(reason) = end.why
         && end.needs_event
     {
         context.send_input(DriverInput::Event(Event::LinkClosed { peer, reason })).await;
@@ -91,8 +91,8 @@ async fn run_halves(
     context: &Arc<NodeContext>,
     link: LinkId,
     stream: TlsStream<Socket>,
-    queue: &Arc<LinkQueue>,
-) -> LinkEnd {
+    queue: &Arc<SharedLinkQueue>,
+) -> LinkResult {
     let stream = Duplex::new(stream);
     let reader = Reader { context, link, queue, stream: &stream };
     let mut reader = std::pin::pin!(reader.run());
@@ -100,14 +100,14 @@ async fn run_halves(
     let flush = context.tuning.close_flush;
     let end = tokio::select! {
         end = &mut reader => match end {
-            ReaderEnd::Closed(reason) => LinkEnd::new(LinkDown::Closed(reason)),
-            ReaderEnd::Lost => LinkEnd::new(LinkDown::Lost),
+            ReaderEnd::Closed(reason) => LinkResult::new(LinkEnd::Closed(reason)),
+            ReaderEnd::Lost => LinkResult::new(LinkEnd::Lost),
             ReaderEnd::Refused(why) if queue.closing().is_none() => {
                 queue.close(CloseReason::ProtocolViolation);
                 let _ = timeout(flush, &mut writer).await;
-                return LinkEnd::by_transport(CloseReason::ProtocolViolation, Some(why));
+                return LinkResult::by_transport(CloseReason::ProtocolViolation, Some(why));
             }
-            ReaderEnd::Refused(_) => LinkEnd::new(LinkDown::Lost),
+            ReaderEnd::Refused(_) => LinkResult::new(LinkEnd::Lost),
         },
         end = &mut writer => match end {
             // Waits until the remote has closed as well, or its time is over. If this end closed
@@ -115,19 +115,19 @@ async fn run_halves(
             // be lost.
             WriterEnd::Closed(reason) => {
                 let _ = timeout(flush, &mut reader).await;
-                LinkEnd::new(LinkDown::Local(reason))
+                LinkResult::new(LinkEnd::Local(reason))
             }
-            WriterEnd::Stalled => LinkEnd::by_transport(CloseReason::TooSlow, None),
+            WriterEnd::Stalled => LinkResult::by_transport(CloseReason::TooSlow, None),
             WriterEnd::Lost => match timeout(CLOSE_REASON_WAIT, &mut reader).await {
-                Ok(ReaderEnd::Closed(reason)) => LinkEnd::new(LinkDown::Closed(reason)),
-                _ => LinkEnd::new(LinkDown::Lost),
+                Ok(ReaderEnd::Closed(reason)) => LinkResult::new(LinkEnd::Closed(reason)),
+                _ => LinkResult::new(LinkEnd::Lost),
             },
         },
-        reason = queue.closed_since(flush) => LinkEnd::new(LinkDown::Local(reason)),
+        reason = queue.closed_since(flush) => LinkResult::new(LinkEnd::Local(reason)),
     };
     // A link that the core has closed ends by this node's reason, whatever arrived first.
     match queue.closing() {
-        Some(reason) => LinkEnd::new(LinkDown::Local(reason)),
+        Some(reason) => LinkResult::new(LinkEnd::Local(reason)),
         None => end,
     }
 }

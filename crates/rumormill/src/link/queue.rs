@@ -1,10 +1,14 @@
-//! The frames that wait to be written on one link, by class. Adding a frame never waits.
+//! The queue of one link, shared by the driver that fills it and the writer that empties it.
+//!
+//! `rumormill_proto::link_queue` has the rule: classes, bounds, what is dropped and what goes first.
+//! Here are the lock, the send window, the pieces of large frames, and the waiting. Adding a frame
+//! never waits.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumormill_proto::wire::{self, Encoded, Position, PositionRead};
+use rumormill_proto::link_queue::{CloseOutcome, EnqueueOutcome, LinkQueue};
+use rumormill_proto::wire::{self, Encoded, Position, PositionAck};
 use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -13,138 +17,63 @@ use super::in_pieces::SplitFrame;
 use super::pace::SendWindow;
 use crate::tuning::Tuning;
 
-/// Memory that a queued frame costs beside its bytes.
-const FRAME_OVERHEAD: usize = 64;
-/// While payloads and history both wait, one frame in this many is history.
-const HISTORY_SHARE: u32 = 5;
-
 /// A frame up to this size is not split, and goes between the pieces of a larger frame.
 const MAX_UNSPLIT_FRAME: usize = 1024;
 /// With fewer free bytes than this, the window counts as closed.
 const MIN_WINDOW_SPACE: usize = 256;
 
-#[derive(Debug, Default)]
-struct ClassQueue {
-    frames: VecDeque<Encoded>,
-    bytes: usize,
-}
-
-impl ClassQueue {
-    fn push(&mut self, frame: Encoded) {
-        self.bytes += frame.len() + FRAME_OVERHEAD;
-        self.frames.push_back(frame);
-    }
-
-    fn pop(&mut self) -> Option<Encoded> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len() + FRAME_OVERHEAD;
-        if self.frames.is_empty() && self.frames.capacity() > 16 {
-            // A burst must not leave its memory behind on a link that is idle again.
-            self.frames = VecDeque::new();
-        }
-        Some(frame)
-    }
-
-    /// The next frame, if it has at most `most` bytes.
-    fn pop_small(&mut self, most: usize) -> Option<Encoded> {
-        if self.frames.front()?.len() > most {
-            return None;
-        }
-        self.pop()
-    }
-
-    fn has_space(&self, frame: &Encoded, limit: usize) -> bool {
-        self.bytes + frame.len() + FRAME_OVERHEAD <= limit
-    }
-
-    /// Adds a frame, and drops the oldest ones if they leave no space for it.
-    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> EnqueueOutcome {
-        if frame.len() + FRAME_OVERHEAD > limit {
-            return EnqueueOutcome::Skipped;
-        }
-        let mut dropped = 0;
-        while !self.has_space(&frame, limit) && self.pop().is_some() {
-            dropped += 1;
-        }
-        self.push(frame);
-        if dropped == 0 { EnqueueOutcome::Queued } else { EnqueueOutcome::DroppedOldest(dropped) }
-    }
-}
-
 #[derive(Debug)]
-struct ClassQueues {
+struct WriterState {
+    queue: LinkQueue<Encoded>,
     /// The send window.
     window: SendWindow,
     /// A position of the remote that was read here and is not reported yet.
     read_to_report: Option<u64>,
     /// A large frame that is being written in pieces, as the window allows.
     in_pieces: Option<SplitFrame>,
-    liveness: ClassQueue,
-    control: ClassQueue,
-    announce: ClassQueue,
-    payload: ClassQueue,
-    history: ClassQueue,
-    last: ClassQueue,
     /// Payloads added and removed so far.
     payloads_in: u64,
     payloads_out: u64,
     /// The value of `payloads_in` at the last payload that this node published itself.
     own_until: u64,
-    /// Payloads written since the last history.
-    since_history: u32,
-    /// The driver was told that the payload queue is half full.
-    reported_half_full: bool,
-    closing: Option<CloseReason>,
-    ended: bool,
 }
 
-impl ClassQueues {
-    fn new(now: Instant) -> Self {
-        ClassQueues {
+impl WriterState {
+    fn new(tuning: &Tuning, now: Instant) -> Self {
+        WriterState {
+            queue: LinkQueue::new(tuning.queue),
             window: SendWindow::new(now),
             read_to_report: None,
             in_pieces: None,
-            liveness: ClassQueue::default(),
-            control: ClassQueue::default(),
-            announce: ClassQueue::default(),
-            payload: ClassQueue::default(),
-            history: ClassQueue::default(),
-            last: ClassQueue::default(),
             payloads_in: 0,
             payloads_out: 0,
             own_until: 0,
-            since_history: 0,
-            reported_half_full: false,
-            closing: None,
-            ended: false,
         }
     }
 
     /// The next frame that does not wait for the window: the position that the remote's window
     /// waits for, then probes and their answers.
-    fn pop_urgent(&mut self) -> Option<Encoded> {
+    fn next_urgent(&mut self) -> Option<Encoded> {
         match self.read_to_report.take() {
-            Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
-            None => self.liveness.pop(),
+            Some(bytes) => Some(wire::encode(&PositionAck { bytes }.into())),
+            None => self.queue.dequeue_urgent(),
         }
     }
 
     /// The next frame that waits for the window, or a piece of it with about `space` bytes. Small
     /// control frames and small announcements go between the pieces of a large frame.
-    fn pop_within(&mut self, space: usize) -> Option<(Class, Encoded)> {
+    fn next_within(&mut self, space: usize) -> Option<(Class, Encoded)> {
         let Some(large) = &mut self.in_pieces else {
-            let (class, frame) = self.pop()?;
+            let (class, frame) = self.queue.dequeue()?;
+            self.payloads_out += u64::from(class == Class::Payload);
             if frame.len() <= space.max(MAX_UNSPLIT_FRAME) {
                 return Some((class, frame));
             }
             let large = self.in_pieces.insert(SplitFrame::new(class, frame));
             return Some((class, large.next(space)));
         };
-        if let Some(frame) = self.control.pop_small(MAX_UNSPLIT_FRAME) {
-            return Some((Class::Control, frame));
-        }
-        if let Some(frame) = self.announce.pop_small(MAX_UNSPLIT_FRAME) {
-            return Some((Class::Announce, frame));
+        if let Some(small) = self.queue.dequeue_small(MAX_UNSPLIT_FRAME) {
+            return Some(small);
         }
         let (class, piece) = (large.class, large.next(space));
         if large.is_done() {
@@ -155,60 +84,8 @@ impl ClassQueues {
 
     /// Whether a frame waits for the window.
     fn is_waiting(&self) -> bool {
-        let queues = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
-        self.in_pieces.is_some() || queues.iter().any(|queue| !queue.frames.is_empty())
+        self.in_pieces.is_some() || self.queue.is_waiting()
     }
-
-    /// The next frame by class: control first, then announcements and payloads; history when no
-    /// payload waits, and regularly in any case; Leave when nothing else waits.
-    fn pop(&mut self) -> Option<(Class, Encoded)> {
-        if let Some(frame) = self.control.pop() {
-            return Some((Class::Control, frame));
-        }
-        if let Some(frame) = self.announce.pop() {
-            return Some((Class::Announce, frame));
-        }
-        if (self.since_history + 1 < HISTORY_SHARE || self.history.frames.is_empty())
-            && let Some(frame) = self.payload.pop()
-        {
-            self.since_history += u32::from(!self.history.frames.is_empty());
-            self.payloads_out += 1;
-            return Some((Class::Payload, frame));
-        }
-        self.since_history = 0;
-        if let Some(frame) = self.history.pop() {
-            return Some((Class::History, frame));
-        }
-        self.last.pop().map(|frame| (Class::Last, frame))
-    }
-
-    fn clear(&mut self) {
-        self.in_pieces = None;
-        self.liveness = ClassQueue::default();
-        self.control = ClassQueue::default();
-        self.announce = ClassQueue::default();
-        self.payload = ClassQueue::default();
-        self.history = ClassQueue::default();
-        self.last = ClassQueue::default();
-    }
-}
-
-/// The outcome of adding a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EnqueueOutcome {
-    /// The frame will be written.
-    Queued,
-    /// The frame will be written; more than half of the payload queue is in use now. Reported again
-    /// only after less than a quarter was in use.
-    HalfFull,
-    /// The frame will be written; this many older frames of its class will not.
-    DroppedOldest(u64),
-    /// The frame did not fit and is left out.
-    Skipped,
-    /// The frame did not fit, and the link cannot go on without it.
-    Overflow,
-    /// The link is closing or has ended.
-    LinkClosed,
 }
 
 /// The outcome of a request of the writer for frames.
@@ -225,79 +102,40 @@ pub(crate) enum DequeueOutcome {
     Empty,
 }
 
-/// The queues of one link.
+/// The queue of one link, behind a lock.
 #[derive(Debug)]
-pub(crate) struct LinkQueue {
-    queues: Mutex<ClassQueues>,
+pub(crate) struct SharedLinkQueue {
+    state: Mutex<WriterState>,
     read_stall: Duration,
-    limit_liveness: usize,
-    limit_control: usize,
-    limit_announce: usize,
-    limit_payload: usize,
-    limit_history: usize,
     /// Signalled when a frame was added.
     wake: Notify,
     /// Signalled when the link is to be closed.
     close: Notify,
 }
 
-impl LinkQueue {
+impl SharedLinkQueue {
     pub(crate) fn new(tuning: &Tuning) -> Self {
-        LinkQueue {
-            queues: Mutex::new(ClassQueues::new(Instant::now())),
+        SharedLinkQueue {
+            state: Mutex::new(WriterState::new(tuning, Instant::now())),
             read_stall: tuning.read_stall,
-            limit_liveness: tuning.queue_liveness,
-            limit_control: tuning.queue_control,
-            limit_announce: tuning.queue_announce,
-            limit_payload: tuning.queue_payload,
-            limit_history: tuning.queue_history,
             wake: Notify::new(),
             close: Notify::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ClassQueues> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         // Nothing in here panics halfway through a change.
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a frame by the rule of its class.
-    pub(crate) fn push(&self, class: Class, frame: Encoded) -> EnqueueOutcome {
+    pub(crate) fn enqueue(&self, class: Class, frame: Encoded) -> EnqueueOutcome {
         let mut l = self.lock();
-        if l.closing.is_some() || l.ended {
-            return EnqueueOutcome::LinkClosed;
-        }
-        let pushed = match class {
-            Class::Liveness => l.liveness.push_over_oldest(frame, self.limit_liveness),
-            Class::Control if l.control.has_space(&frame, self.limit_control) => {
-                l.control.push(frame);
-                EnqueueOutcome::Queued
-            }
-            Class::Last if l.last.has_space(&frame, self.limit_control) => {
-                l.last.push(frame);
-                EnqueueOutcome::Queued
-            }
-            Class::Control | Class::Last => EnqueueOutcome::Overflow,
-            Class::Payload if l.payload.has_space(&frame, self.limit_payload) => {
-                l.payload.push(frame);
-                l.payloads_in += 1;
-                if !l.reported_half_full && l.payload.bytes > self.limit_payload / 2 {
-                    l.reported_half_full = true;
-                    EnqueueOutcome::HalfFull
-                } else {
-                    EnqueueOutcome::Queued
-                }
-            }
-            Class::History if l.history.has_space(&frame, self.limit_history) => {
-                l.history.push(frame);
-                EnqueueOutcome::Queued
-            }
-            Class::Payload | Class::History => EnqueueOutcome::Skipped,
-            Class::Announce => l.announce.push_over_oldest(frame, self.limit_announce),
-        };
+        let outcome = l.queue.enqueue(class, frame);
+        l.payloads_in += u64::from(class == Class::Payload && outcome.is_queued());
         drop(l);
         self.wake.notify_one();
-        pushed
+        outcome
     }
 
     /// Marks the payload added last as published by this node.
@@ -324,7 +162,7 @@ impl LinkQueue {
         let l = &mut *guard;
         let mut taken = 0;
         while taken < bytes
-            && let Some(frame) = l.pop_urgent()
+            && let Some(frame) = l.next_urgent()
         {
             taken += frame.len();
             to(Class::Liveness, frame);
@@ -332,7 +170,7 @@ impl LinkQueue {
         let mut space = l.window.available(now);
         while taken < bytes
             && space >= MIN_WINDOW_SPACE
-            && let Some((class, frame)) = l.pop_within(space)
+            && let Some((class, frame)) = l.next_within(space)
         {
             taken += frame.len();
             space = space.saturating_sub(frame.len());
@@ -341,9 +179,6 @@ impl LinkQueue {
         let waits = space < MIN_WINDOW_SPACE && l.is_waiting();
         if waits {
             l.window.record_wait();
-        }
-        if l.payload.bytes < self.limit_payload / 4 {
-            l.reported_half_full = false;
         }
         if taken > 0 {
             l.window.record_written(taken, now);
@@ -358,7 +193,7 @@ impl LinkQueue {
         if waits {
             return DequeueOutcome::WindowClosed(l.window.last_read() + self.read_stall);
         }
-        l.closing.map_or(DequeueOutcome::Empty, DequeueOutcome::Close)
+        l.queue.closing().map_or(DequeueOutcome::Empty, DequeueOutcome::Close)
     }
 
     /// Queues the report that this position in the remote's stream was read.
@@ -379,16 +214,14 @@ impl LinkQueue {
         self.wake.notified().await;
     }
 
-    /// Closes the link after the queued frames are written. The first reason stands.
+    /// Closes the link after the queued frames are written, unless they are dropped for this reason.
+    /// The first reason stands.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut l = self.lock();
-        if l.closing.is_some() || l.ended {
-            return;
-        }
-        l.closing = Some(reason);
-        if matches!(reason, CloseReason::TooSlow | CloseReason::ProtocolViolation) {
-            // The remote reads nothing more, or has violated the protocol.
-            l.clear();
+        match l.queue.close(reason) {
+            CloseOutcome::AlreadyClosed => return,
+            CloseOutcome::SendsQueued => {}
+            CloseOutcome::DropsQueued(_) => l.in_pieces = None,
         }
         drop(l);
         self.wake.notify_one();
@@ -397,7 +230,7 @@ impl LinkQueue {
 
     /// Why the link is being closed by this node, if it is.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
-        self.lock().closing
+        self.lock().queue.closing()
     }
 
     /// Waits until the link is to be closed, and then for `grace`.
@@ -415,8 +248,8 @@ impl LinkQueue {
     /// dropped.
     pub(crate) fn end(&self) {
         let mut l = self.lock();
-        l.ended = true;
-        l.clear();
+        l.queue.end();
+        l.in_pieces = None;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::duplex::Duplex;
 use super::frames::FrameAssembler;
-use super::queue::LinkQueue;
+use super::queue::SharedLinkQueue;
 use crate::context::{DriverInput, NodeContext};
 use crate::counters::TransportCounters;
 
@@ -32,7 +32,7 @@ pub(crate) enum ReaderEnd {
 pub(crate) struct Reader<'a> {
     pub(crate) context: &'a Arc<NodeContext>,
     pub(crate) link: LinkId,
-    pub(crate) queue: &'a LinkQueue,
+    pub(crate) queue: &'a SharedLinkQueue,
     pub(crate) stream: &'a Duplex,
 }
 
@@ -77,7 +77,7 @@ impl Reader<'_> {
                 self.queue.report_read(f.bytes);
                 return Ok(());
             }
-            Frame::PositionRead(f) => {
+            Frame::PositionAck(f) => {
                 self.queue.record_read(f.bytes, Instant::now(), self.context.lateness.get());
                 return Ok(());
             }
@@ -117,7 +117,7 @@ fn count_frame(counters: &TransportCounters, frame: &Frame, size: usize) {
     counters.frames_in.increment();
     match frame {
         Frame::Gossip(g) if g.pulled => &counters.bytes_in_history,
-        Frame::Pulled(_) => &counters.bytes_in_history,
+        Frame::PullEnd(_) => &counters.bytes_in_history,
         Frame::Gossip(_) | Frame::Data(_) => &counters.bytes_in_payload,
         Frame::Announce(_) | Frame::Ack(_) | Frame::Census(_) => &counters.bytes_in_announce,
         frame if frame.is_liveness() => &counters.bytes_in_liveness,

@@ -10,7 +10,7 @@ use rumormill_proto::{Class, CloseReason};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::duplex::Duplex;
-use super::queue::{DequeueOutcome, LinkQueue};
+use super::queue::{DequeueOutcome, SharedLinkQueue};
 use crate::context::NodeContext;
 use crate::counters::TransportCounters;
 
@@ -33,7 +33,11 @@ pub(crate) enum WriterEnd {
 }
 
 /// Writes what is queued until the link is closed.
-pub(crate) async fn run(context: &NodeContext, queue: &LinkQueue, stream: &Duplex) -> WriterEnd {
+pub(crate) async fn run(
+    context: &NodeContext,
+    queue: &SharedLinkQueue,
+    stream: &Duplex,
+) -> WriterEnd {
     let stall = context.tuning.write_stall;
     let mut burst = Burst::default();
     loop {

@@ -131,7 +131,7 @@ impl Handle<Peer> {
     pub(crate) async fn flush(&self) -> Result<(), StoppedError> {
         // Subscribes before the call, so that no confirmation is missed.
         let mut confirmed = self.handover().watch()?;
-        let ask = |peer: &mut Peer, now| (peer.flush(now), peer.confirmed());
+        let ask = |peer: &mut Peer, now| (peer.flush(now), peer.confirmed_end());
         let (until, already) = self.call(ask).await?;
         if already >= until {
             return Ok(());

@@ -112,7 +112,7 @@ impl Handle<Peer> {
 
     fn attempt(&self, request: PublishRequest<'_>, policy: YieldPolicy) -> PublishAttempt {
         let publish_now = |peer: &mut Peer, now| match policy {
-            YieldPolicy::Yield if peer.has_a_turnful() => PublishAttempt::BatchesPending,
+            YieldPolicy::Yield if peer.has_full_batches() => PublishAttempt::BatchesPending,
             _ => match self.publish_now(peer, now, request) {
                 Err(PublishError::Refused(CoreRefusal::Busy)) => PublishAttempt::WindowFull,
                 result => PublishAttempt::Done(result),

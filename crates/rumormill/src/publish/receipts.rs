@@ -125,7 +125,7 @@ impl Receipts {
             sender.subscribe()
         } else if waiting.len() >= MAX_RECEIPTS {
             return Err(ReceiptError::TooMany);
-        } else if peer.want_receipt(now, id) {
+        } else if peer.request_receipt(now, id) {
             waiting.entry(id).or_insert_with(|| Sender::new(None)).subscribe()
         } else {
             return Err(ReceiptError::NotOwn(id));
@@ -181,7 +181,7 @@ impl Drop for Receipts {
             let mut waiting = self.pending.lock();
             if waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
                 waiting.remove(&self.id);
-                peer.forget_receipt(&self.id);
+                peer.cancel_receipt(&self.id);
             }
         });
     }

@@ -37,7 +37,7 @@ const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("
 /// its retained messages are then delivered once more.
 const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
 /// The epoch up to which a publisher's streams are complete, by publisher.
-const COMPACTED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
+const CLOSED_UP_TO: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
@@ -59,7 +59,7 @@ pub(crate) struct StoredPeerState {
     pub(crate) batches: Vec<Batch>,
     pub(crate) delivered: Vec<DeliveredMark>,
     /// For each publisher, the last stream of those that are complete.
-    pub(crate) compacted: Vec<StreamId>,
+    pub(crate) closed_up_to: Vec<StreamId>,
 }
 
 /// The state that a seed finds in its store.
@@ -220,11 +220,11 @@ impl Database {
         })?;
         let mut delivered = Vec::new();
         self.for_each(MARKS, |key, to| delivered.push(mark(key, to)))?;
-        let mut compacted = Vec::new();
-        self.for_each(COMPACTED, |key, epoch| {
-            compacted.push(StreamId { publisher: PeerId::from_bytes(*key), epoch });
+        let mut closed_up_to = Vec::new();
+        self.for_each(CLOSED_UP_TO, |key, epoch| {
+            closed_up_to.push(StreamId { publisher: PeerId::from_bytes(*key), epoch });
         })?;
-        Ok(StoredPeerState { incarnation, anchors, batches, delivered, compacted })
+        Ok(StoredPeerState { incarnation, anchors, batches, delivered, closed_up_to })
     }
 
     /// Reads the state of a seed.
@@ -277,7 +277,7 @@ impl Database {
         wall_clock: WallTime,
     ) -> Result<u64, redb::Error> {
         let next = start_number(Some(last), wall_clock);
-        self.commit(&[StoreOp::Incarnation(next)])?;
+        self.commit(&[StoreOp::PutIncarnation(next)])?;
         Ok(next)
     }
 
@@ -358,13 +358,13 @@ impl Drop for Database {
 
 fn apply_op(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
     match op {
-        StoreOp::Incarnation(n) => {
+        StoreOp::PutIncarnation(n) => {
             t.open_table(META)?.insert(INCARNATION, n.to_be_bytes().as_slice())?;
         }
-        StoreOp::Anchors(records) => {
+        StoreOp::PutAnchors(records) => {
             t.open_table(META)?.insert(ANCHORS, encoded(records).as_slice())?;
         }
-        StoreOp::Nonce(nonce) => {
+        StoreOp::PutNonce(nonce) => {
             t.open_table(META)?.insert(NONCE, nonce.as_slice())?;
         }
         StoreOp::PutEntry(entry) => {
@@ -381,17 +381,17 @@ fn apply_op(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
                 t.open_table(BATCHES)?.remove(place)?;
             }
         }
-        StoreOp::Delivered(m) => {
+        StoreOp::PutDelivered(m) => {
             t.open_table(MARKS)?.insert(&stream_key(m.stream()), m.to)?;
         }
-        StoreOp::Forget(stream) => {
+        StoreOp::RemoveDelivered(stream) => {
             t.open_table(MARKS)?.remove(&stream_key(*stream))?;
         }
-        StoreOp::Compacted(stream) => {
-            t.open_table(COMPACTED)?.insert(stream.publisher.as_bytes(), stream.epoch)?;
+        StoreOp::PutClosedUpTo(stream) => {
+            t.open_table(CLOSED_UP_TO)?.insert(stream.publisher.as_bytes(), stream.epoch)?;
         }
-        StoreOp::RemoveCompacted(publisher) => {
-            t.open_table(COMPACTED)?.remove(publisher.as_bytes())?;
+        StoreOp::RemoveClosedUpTo(publisher) => {
+            t.open_table(CLOSED_UP_TO)?.remove(publisher.as_bytes())?;
         }
     }
     Ok(())
@@ -476,17 +476,17 @@ pub(crate) fn last_op_per_key<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec
     let mut last: BTreeMap<(u8, Vec<u8>), (usize, &StoreOp)> = BTreeMap::new();
     for (at, op) in ops.enumerate() {
         let key = match op {
-            StoreOp::Incarnation(_) => (0, Vec::new()),
-            StoreOp::Anchors(_) => (1, Vec::new()),
-            StoreOp::Nonce(_) => (2, Vec::new()),
+            StoreOp::PutIncarnation(_) => (0, Vec::new()),
+            StoreOp::PutAnchors(_) => (1, Vec::new()),
+            StoreOp::PutNonce(_) => (2, Vec::new()),
             StoreOp::PutEntry(e) => (3, e.id().as_bytes().to_vec()),
             StoreOp::RemoveEntry(id) => (3, id.as_bytes().to_vec()),
             StoreOp::PutBatch(b) => (4, batch_key(&first_message(b)).to_vec()),
             StoreOp::RemoveBatch(id) => (4, batch_key(id).to_vec()),
-            StoreOp::Delivered(m) => (5, stream_key(m.stream()).to_vec()),
-            StoreOp::Forget(stream) => (5, stream_key(*stream).to_vec()),
-            StoreOp::Compacted(stream) => (6, stream.publisher.as_bytes().to_vec()),
-            StoreOp::RemoveCompacted(publisher) => (6, publisher.as_bytes().to_vec()),
+            StoreOp::PutDelivered(m) => (5, stream_key(m.stream()).to_vec()),
+            StoreOp::RemoveDelivered(stream) => (5, stream_key(*stream).to_vec()),
+            StoreOp::PutClosedUpTo(stream) => (6, stream.publisher.as_bytes().to_vec()),
+            StoreOp::RemoveClosedUpTo(publisher) => (6, publisher.as_bytes().to_vec()),
         };
         last.insert(key, (at, op));
     }

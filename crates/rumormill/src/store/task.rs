@@ -70,15 +70,15 @@ fn size(op: &StoreOp) -> usize {
         StoreOp::PutEntry(e) => {
             RECORD_BYTES + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD_BYTES)
         }
-        StoreOp::Anchors(records) => records.len() * RECORD_BYTES,
-        StoreOp::Incarnation(_)
+        StoreOp::PutAnchors(records) => records.len() * RECORD_BYTES,
+        StoreOp::PutIncarnation(_)
         | StoreOp::RemoveBatch(_)
-        | StoreOp::Delivered(_)
-        | StoreOp::Forget(_)
-        | StoreOp::Compacted(_)
-        | StoreOp::RemoveCompacted(_)
+        | StoreOp::PutDelivered(_)
+        | StoreOp::RemoveDelivered(_)
+        | StoreOp::PutClosedUpTo(_)
+        | StoreOp::RemoveClosedUpTo(_)
         | StoreOp::RemoveEntry(_)
-        | StoreOp::Nonce(_) => 128,
+        | StoreOp::PutNonce(_) => 128,
     }
 }
 

@@ -72,7 +72,7 @@ pub enum GapReason {
     NotReceived,
     /// The node had evicted them before the subscriber read them: it was slow, or asked for
     /// messages older than the retention.
-    NotKept,
+    NotRetained,
 }
 
 impl Gap {
@@ -236,7 +236,7 @@ impl Subscription {
             }
             LogRead::Missed(spans) => {
                 for span in spans {
-                    self.queue_gap(span, GapReason::NotKept);
+                    self.queue_gap(span, GapReason::NotRetained);
                 }
                 Refill::Some
             }
@@ -288,7 +288,7 @@ impl Subscription {
         self.resume = None;
         if span.from > next {
             let gap = SequenceRange { from: next, to: span.from, ..*span };
-            self.gaps.push_back(Gap::new(gap, GapReason::NotKept));
+            self.gaps.push_back(Gap::new(gap, GapReason::NotRetained));
         }
         Some(span.from.max(next))
     }

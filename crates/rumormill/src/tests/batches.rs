@@ -17,9 +17,9 @@ impl Publisher {
             seeds: [].into(),
             incarnation: 1,
             anchors: vec![],
-            kept: vec![],
-            delivered: vec![],
-            compacted: vec![],
+            retained: vec![],
+            delivered_marks: vec![],
+            closed_up_to: vec![],
             rng_seed: [7; 32],
         };
         Publisher(Peer::new(setup, Time::ZERO))

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{Frame, Pong};
 use rumormill_proto::{
-    Class, Counters, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, LinkInfo,
-    Output, PeerId, Role, SeedAddress, StoreTicket, Time,
+    Class, Counters, DialError, DialId, DialTarget, Identity, Input, LinkEnd, LinkId, LinkInfo,
+    Output, PeerId, Role, SeedAddress, StateMachine, StoreTicket, Time,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 
-use crate::driver::{Core, TimestampedEvent};
+use crate::driver::TimestampedEvent;
 use crate::fanout::{FanoutItem, FanoutReceiver};
 use crate::handle::Handle;
 use crate::launch::LaunchOptions;
@@ -29,12 +29,12 @@ use crate::tuning::Tuning;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RecordedInput {
     Up(LinkId, LinkInfo),
-    Down(LinkId, LinkDown),
+    Down(LinkId, LinkEnd),
     Frame(LinkId, &'static str),
     DialFailed(DialId, DialError),
     Congested(LinkId),
     Stored(StoreTicket),
-    NotStored(StoreTicket),
+    StoreFailed(StoreTicket),
     SeedMoved(String),
     WallClock,
     Timeout,
@@ -52,20 +52,25 @@ fn work_for(time: Duration) {
 }
 
 /// A core that answers pings, works for pulls, and records all inputs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Echo {
+    id: PeerId,
     recorded: Arc<Mutex<Vec<RecordedInput>>>,
     pub(super) outputs: VecDeque<Output>,
 }
 
-impl Core for Echo {
+impl StateMachine for Echo {
+    fn id(&self) -> PeerId {
+        self.id
+    }
+
     fn handle(&mut self, _now: Time, input: Input) {
         let recorded = match input {
             Input::LinkUp { link, info } => RecordedInput::Up(link, info),
             Input::LinkDown { link, why } => RecordedInput::Down(link, why),
             Input::DialFailed { dial, why } => RecordedInput::DialFailed(dial, why),
             Input::Stored { ticket } => RecordedInput::Stored(ticket),
-            Input::NotStored { ticket } => RecordedInput::NotStored(ticket),
+            Input::StoreFailed { ticket } => RecordedInput::StoreFailed(ticket),
             Input::Congested { link } => RecordedInput::Congested(link),
             // This core has no consumer.
             Input::Consumed { .. } => return,
@@ -92,10 +97,6 @@ impl Core for Echo {
 
     fn poll_timeout(&self) -> Option<Time> {
         None
-    }
-
-    fn leave(&mut self, _now: Time, _within: Duration) -> bool {
-        false
     }
 }
 
@@ -126,7 +127,7 @@ pub(super) fn start_with(
 ) -> EchoNode {
     let identity = identity(n);
     let launch = LaunchOptions { network_key, tuning, ..LaunchOptions::new(Role::Peer) };
-    let core = Echo::default();
+    let core = Echo { id: identity.id(), recorded: Arc::default(), outputs: VecDeque::new() };
     let (recorded, events) = (core.recorded.clone(), launch.channels.events.subscribe());
     let label = NodeLabel { name: format!("echo-{n}"), id: identity.id() };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -180,7 +181,7 @@ impl EchoNode {
     }
 
     /// Waits for the end of a link.
-    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkDown {
+    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkEnd {
         self.wait_for("link down", |s| match s {
             RecordedInput::Down(l, why) if *l == link => Some(*why),
             _ => None,

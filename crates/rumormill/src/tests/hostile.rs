@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rumormill_proto::wire::{self, Close, Frame, Hello, Ping, Pull, Register};
-use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, Name, Presence, Record, SignedRecord};
+use rumormill_proto::{CloseReason, Event, LinkEnd, LinkId, Name, Presence, Record, SignedRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -124,7 +124,7 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
     let (link, _) = b.link_with(mallory.id()).await;
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Local(CloseReason::ProtocolViolation));
     let reason = b
         .wait_for_event(|e| match e {
             Event::FrameRefused { peer, why } if *peer == mallory.id() => Some(why.clone()),
@@ -182,7 +182,7 @@ fn record() -> SignedRecord {
         degree: 0,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     };
     SignedRecord::sign(record, &me)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rumormill_proto::{DialError, DialId, LinkDown, Role};
+use rumormill_proto::{DialError, DialId, LinkEnd, Role};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -91,7 +91,7 @@ async fn connection_that_ends_before_hello_opens_no_link() {
     a.dial(1, b.address(), None).await;
     let (link, _) = b.link_with(a.handle.id()).await;
     a.handle.kill();
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Lost);
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Lost);
 }
 
 /// Accepts any server, so that the test can be the side that is refused.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rumormill_proto::wire::Ping;
-use rumormill_proto::{Class, CloseReason, LinkDown};
+use rumormill_proto::{Class, CloseReason, LinkEnd};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -45,7 +45,7 @@ async fn killed_node_ends_without_close_reason() {
     let address = b.address();
     b.handle.kill();
     b.handle.stopped().await;
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Lost);
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Lost);
     assert_eq!(b.handle.call(|_, _| ()).await, Err(StoppedError));
     assert_eq!(b.handle.stop().await, Err(StoppedError));
     assert!(messages.recv().await.is_none());
@@ -60,14 +60,14 @@ async fn frozen_node_can_be_killed() {
     b.handle.kill();
     b.handle.freeze(false);
     b.handle.stopped().await;
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Lost);
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Lost);
 }
 
 #[tokio::test]
 async fn stopped_node_closes_its_links_with_reason_leaving() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     b.handle.stop().await.unwrap();
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Closed(CloseReason::Leaving));
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Closed(CloseReason::Leaving));
     Listener::bind(b.address()).expect("its port is free");
 }
 
@@ -75,7 +75,7 @@ async fn stopped_node_closes_its_links_with_reason_leaving() {
 async fn dropping_the_last_handle_ends_the_node() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     drop(b);
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Closed(CloseReason::Leaving));
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Closed(CloseReason::Leaving));
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn panic_in_the_core_ends_the_node_and_its_links() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     let _ = b.handle.call(|_, _| panic!("planted by this test")).await;
     b.handle.stopped().await;
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Lost);
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Lost);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ fn from(start: Start) -> SubscribeOptions {
 fn drain_text(s: &mut Subscription) -> String {
     let words = std::iter::from_fn(|| s.try_recv()).map(|r| match r {
         SubscriptionItem::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
-        SubscriptionItem::Gap(g) if g.reason == GapReason::NotKept => {
+        SubscriptionItem::Gap(g) if g.reason == GapReason::NotRetained => {
             format!("({}-{}!)", g.from, g.to)
         }
         SubscriptionItem::Gap(g) => format!("({}-{})", g.from, g.to),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rumormill_proto::link_queue::QueueLimits;
 use rumormill_proto::record::Address;
 use rumormill_proto::wire::{self, Frame, Neighbourhood, Ping};
-use rumormill_proto::{Class, CloseReason, Event, LinkDown, LinkId, Output};
+use rumormill_proto::{Class, CloseReason, Event, LinkEnd, LinkId, Output};
 
 use super::harness::{
     EchoNode, RecordedInput, identity, pair, raw_link, start, tuning, wait_until,
@@ -28,7 +29,7 @@ fn send_outputs(link: LinkId, class: Class) -> Vec<Output> {
 }
 
 async fn ends_too_slow(b: &mut EchoNode, link: LinkId) {
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::TooSlow));
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Local(CloseReason::TooSlow));
     b.wait_for_event(|e| {
         matches!(e, Event::LinkClosed { reason: CloseReason::TooSlow, .. }).then_some(())
     })
@@ -44,7 +45,8 @@ async fn ends_too_slow(b: &mut EchoNode, link: LinkId) {
 
 #[tokio::test]
 async fn control_queue_overflow_closes_only_its_own_link() {
-    let mut b = start(2, Tuning { queue_control: 1 << 20, ..tuning() });
+    let queue = QueueLimits { control: 1 << 20, ..QueueLimits::STANDARD };
+    let mut b = start(2, Tuning { queue, ..tuning() });
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let _other = raw_link(b.address(), &identity(6)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
@@ -57,8 +59,8 @@ async fn control_queue_overflow_closes_only_its_own_link() {
 
 #[tokio::test]
 async fn remote_that_reads_nothing_until_the_stall_timeout_loses_its_link() {
-    let tuning =
-        Tuning { queue_control: 1 << 30, read_stall: Duration::from_millis(300), ..tuning() };
+    let queue = QueueLimits { control: 1 << 30, ..QueueLimits::STANDARD };
+    let tuning = Tuning { queue, read_stall: Duration::from_millis(300), ..tuning() };
     let mut b = start(2, tuning);
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
@@ -106,10 +108,10 @@ async fn queued_frames_are_written_before_the_close_reason() {
     let mut outputs: Vec<Output> = (0..100)
         .map(|_| Output::Send { link: at_a, frame: bulky(), class: Class::Control })
         .collect();
-    outputs.push(Output::Close { link: at_a, reason: CloseReason::HandedOver });
+    outputs.push(Output::Close { link: at_a, reason: CloseReason::EdgeTransferred });
     a.emit(outputs).await;
-    assert_eq!(b.wait_for_end(at_b).await, LinkDown::Closed(CloseReason::HandedOver));
-    assert_eq!(a.wait_for_end(at_a).await, LinkDown::Local(CloseReason::HandedOver));
+    assert_eq!(b.wait_for_end(at_b).await, LinkEnd::Closed(CloseReason::EdgeTransferred));
+    assert_eq!(a.wait_for_end(at_a).await, LinkEnd::Local(CloseReason::EdgeTransferred));
     let frames = b
         .recorded()
         .iter()
@@ -132,7 +134,7 @@ async fn closed_link_ends_although_remote_does_not_react() {
     b.emit(vec![Output::Close { link, reason: CloseReason::Idle }]).await;
     let ping = wire::encode(&Ping { nonce: 1 }.into()).to_bytes();
     let _ = tokio::io::AsyncWriteExt::write_all(&mut silent, &ping).await;
-    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::Idle));
+    assert_eq!(b.wait_for_end(link).await, LinkEnd::Local(CloseReason::Idle));
     assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Frame(..))));
 }
 

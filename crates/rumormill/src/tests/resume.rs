@@ -26,7 +26,7 @@ fn write_state_of_killed_node(
 ) {
     let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
     let (publisher, epoch) = (publisher.id(), 1);
-    ops.push(StoreOp::Delivered(DeliveredMark { publisher, epoch, to: delivered }));
+    ops.push(StoreOp::PutDelivered(DeliveredMark { publisher, epoch, to: delivered }));
     Database::open(directory, "peer.redb").unwrap().commit(&ops).unwrap();
 }
 

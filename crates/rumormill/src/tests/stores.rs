@@ -33,7 +33,7 @@ fn record(n: u8) -> SignedRecord {
         degree: 0,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     };
     SignedRecord::sign(record, &me)
@@ -60,7 +60,7 @@ fn state_of_a_peer_is_read_back() {
             StoreOp::RemoveBatch(id_of(&me, 1)),
             StoreOp::RemoveBatch(id_of(&me, 77)),
             StoreOp::PutBatch(batches[3].clone()),
-            StoreOp::Anchors(vec![record(2), record(3)]),
+            StoreOp::PutAnchors(vec![record(2), record(3)]),
         ])
         .unwrap();
     }
@@ -79,8 +79,9 @@ fn last_mark_of_each_stream_is_read_back() {
     let (verifier, counters, publisher) =
         (Verifier::new(), TransportCounters::default(), identity(1).id());
     let mark = |epoch, to| DeliveredMark { publisher, epoch, to };
-    let ops = [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::Delivered);
-    let forget = StoreOp::Forget(StreamId { publisher, epoch: 2 });
+    let ops =
+        [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::PutDelivered);
+    let forget = StoreOp::RemoveDelivered(StreamId { publisher, epoch: 2 });
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
         assert_eq!(
@@ -121,7 +122,7 @@ fn registry_of_a_seed_is_read_back() {
         assert!(db.registry(&verifier, &counters).unwrap().nonce.is_none());
         let mut ops: Vec<StoreOp> =
             (1..=20).map(|n| StoreOp::PutEntry(Entry::new(record(n)))).collect();
-        ops.push(StoreOp::Nonce([9; 16]));
+        ops.push(StoreOp::PutNonce([9; 16]));
         ops.push(StoreOp::RemoveEntry(identity(7).id()));
         db.commit(&ops).unwrap();
     }
@@ -364,7 +365,7 @@ async fn disk_that_never_recovers_is_bounded_in_memory_and_node_still_ends() {
     })
     .await;
     wait_until("the drop is reported", || {
-        node.recorded().iter().any(|s| matches!(s, RecordedInput::NotStored(_))).then_some(())
+        node.recorded().iter().any(|s| matches!(s, RecordedInput::StoreFailed(_))).then_some(())
     })
     .await;
     node.handle.stop().await.unwrap();

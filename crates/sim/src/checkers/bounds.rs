@@ -32,8 +32,8 @@ fn peer(n: &NodeObservation) -> Vec<Violation> {
             ("links", u64::from(p.links), limits::MAX_PEER_LINKS),
             ("neighbours", p.neighbours.len() as u64, limits::MAX_NEIGHBOURS),
             ("members", u64::from(p.alive), limits::MAX_MEMBERS),
-            ("bytes of messages", p.held_bytes, retention),
-            ("publishers", n.publishers.len() as u64, limits::MAX_PUBLISHERS),
+            ("bytes of messages", p.retained_bytes, retention),
+            ("publishers", n.publishers.len() as u64, limits::MAX_STREAMS),
             ("gaps of one publisher", gaps as u64, limits::MAX_GAPS),
         ],
     )
@@ -64,7 +64,7 @@ mod tests {
         observation.nodes[0].seed.as_mut().unwrap().cases = over(limits::MAX_CASES);
         observation.nodes[3].peer.as_mut().unwrap().links = over(limits::MAX_PEER_LINKS);
         let retention = observation.nodes[4].config.retention_bytes();
-        observation.nodes[4].peer.as_mut().unwrap().held_bytes = retention + 1;
+        observation.nodes[4].peer.as_mut().unwrap().retained_bytes = retention + 1;
         let found = check(&observation);
         assert_eq!(found.len(), 3, "{found:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rumormill_proto::limits::WHOLE_LIST;
+use rumormill_proto::limits::FULL_LIST_LIMIT;
 use rumormill_proto::{Role, Time};
 
 use super::Violation;
@@ -19,7 +19,7 @@ use crate::observation::Observation;
 /// acknowledged.
 #[must_use]
 pub fn check(observation: &Observation) -> Vec<Violation> {
-    if observation.live_peers().count() > WHOLE_LIST {
+    if observation.live_peers().count() > FULL_LIST_LIMIT {
         return Vec::new();
     }
     let is_seed =

@@ -275,13 +275,13 @@ mod tests {
             let first = observation.ledger.arrivals[0].id;
             let marks =
                 vec![DeliveredMark { publisher: first.publisher, epoch: first.epoch, to: 3 }];
-            let (compacted, own, consumed) = (vec![], vec![], None);
+            let (closed_up_to, own, consumed) = (vec![], vec![], None);
             observation.ledger.resumes.push(Resume {
                 at: Time::ZERO,
                 node: NodeId(4),
                 process: 2,
                 marks,
-                compacted,
+                closed_up_to,
                 own,
                 consumed,
             });
@@ -307,7 +307,7 @@ mod tests {
                 node: NodeId(4),
                 process: 2,
                 marks: to(mark),
-                compacted: if is_over { vec![stream] } else { vec![] },
+                closed_up_to: if is_over { vec![stream] } else { vec![] },
                 own: vec![],
                 consumed: Some(to(acknowledged)),
             });

@@ -212,7 +212,7 @@ mod tests {
             node: publisher,
             process: 2,
             marks: vec![],
-            compacted: vec![],
+            closed_up_to: vec![],
             own: vec![DeliveredMark { publisher: id.publisher, epoch: 1, to }],
             consumed: None,
         };

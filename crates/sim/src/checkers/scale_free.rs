@@ -2,7 +2,7 @@
 //! drawn.
 
 use rumormill_analysis::{Histogram, ZetaLaw};
-use rumormill_proto::overlay::target::{MIN_TARGET, exponent, max_target};
+use rumormill_proto::overlay::target::{MIN_TARGET, max_target, power_law_exponent};
 
 use super::Violation;
 use crate::observation::Observation;
@@ -45,7 +45,7 @@ fn distance(degrees: &Histogram) -> Option<f64> {
     }
     let peers = u32::try_from(n).unwrap_or(u32::MAX);
     let (least, most) = (u64::from(MIN_TARGET), u64::from(max_target(peers)));
-    let law = ZetaLaw::new(exponent(peers), least, Some(most))?;
+    let law = ZetaLaw::new(power_law_exponent(peers), least, Some(most))?;
     let steps = least..=most.max(degrees.max()?);
     // By the law no peer has a degree below the smallest target.
     let below = 1.0 - degrees.at_least(least) as f64 / n as f64;

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::comparison::Rule;
     use rumormill_analysis::{Components, Cutoff, Fit, FitOptions};
-    use rumormill_proto::overlay::target::{MIN_TARGET, exponent, max_target};
+    use rumormill_proto::overlay::target::{MIN_TARGET, max_target, power_law_exponent};
 
     #[test]
     fn every_peer_gets_the_degree_that_it_drew() {
@@ -120,7 +120,7 @@ mod tests {
             let options = FitOptions { cutoff: Cutoff::At(3), ..FitOptions::default() };
             // One peer may lack one neighbour.
             let fit = Fit::new(&graph.degrees(), &options).unwrap();
-            let off = (fit.bounded_alpha - exponent(3000)).abs();
+            let off = (fit.bounded_alpha - power_law_exponent(3000)).abs();
             assert!(off < 4.0 * fit.bounded_alpha_error, "{turnover} %: {fit}");
             assert_eq!(Components::new(&graph).sizes().len(), 1);
         }

@@ -162,7 +162,7 @@ pub struct NodeSettings {
     /// How often neighbours compare their message lists.
     pub sync_interval: Option<Span>,
     /// Interval between two edge swaps in the whole network.
-    pub mix_interval: Option<Span>,
+    pub swap_interval: Option<Span>,
 }
 
 /// The network between the nodes.
@@ -372,8 +372,8 @@ impl Scenario {
         if let Some(interval) = self.node.sync_interval {
             b = b.sync_interval(interval.0);
         }
-        if let Some(interval) = self.node.mix_interval {
-            b = b.mix_interval(interval.0);
+        if let Some(interval) = self.node.swap_interval {
+            b = b.swap_interval(interval.0);
         }
         b.max_degree(self.node.max_degree).build()
     }

@@ -98,7 +98,7 @@ impl World {
         let now = self.now;
         let peer = self.running_peer(node)?;
         let id = peer.publish(now, topic, payload).map_err(|e| CommandError::Refused(node, e))?;
-        let is_accepted = peer.want_receipt(now, id);
+        let is_accepted = peer.request_receipt(now, id);
         if !is_accepted {
             self.note_seam_violation(node, format!("no receipt for message {}", id.sequence));
         }
@@ -130,7 +130,7 @@ impl World {
     /// The peer does not run.
     pub fn request_receipt(&mut self, node: NodeId, id: MessageId) -> Result<bool, CommandError> {
         let now = self.now;
-        let is_accepted = self.running_peer(node)?.want_receipt(now, id);
+        let is_accepted = self.running_peer(node)?.request_receipt(now, id);
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
         Ok(is_accepted)

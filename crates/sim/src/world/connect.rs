@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use rumormill_proto::{DialError, DialId, DialTarget, Input, LinkDown, LinkId, LinkInfo};
+use rumormill_proto::{DialError, DialId, DialTarget, Input, LinkEnd, LinkId, LinkInfo};
 
 use super::{SimEvent, World};
 use crate::link::{DialAttempt, EndState, LinkItem, is_dialer, other};
@@ -167,7 +167,7 @@ impl World {
             }
             Some(EndState::Up) => {
                 self.links.finish(link);
-                self.link_down(here, link, LinkDown::Lost);
+                self.link_down(here, link, LinkEnd::Lost);
             }
             _ => self.links.finish(link),
         }

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use rumormill_proto::{DialError, LinkDown};
+use rumormill_proto::{DialError, LinkEnd};
 
 use super::{World, node_address};
 use crate::ledger::ImpairmentKind;
@@ -79,7 +79,7 @@ impl World {
                 self.fail_dial(link, DialError::Refused);
             } else {
                 self.abandon(link);
-                self.link_down(node, link, LinkDown::Lost);
+                self.link_down(node, link, LinkEnd::Lost);
             }
         }
         new

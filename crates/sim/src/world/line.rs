@@ -1,9 +1,8 @@
 //! Lines: the network access of a node, with a limited bandwidth that all its links share.
 //!
 //! Data that a line has not transmitted yet is in the buffers of the kernel, up to a quarter of a
-//! second of it. The rest waits in the queues of the links, where probes are sent first, then
-//! control frames. Large frames are written in pieces, so a probe waits only for the data in the
-//! buffers.
+//! second of it. The rest waits in the queues of the links (`rumormill_proto::link_queue`). Large
+//! frames are written in pieces, so a probe waits only for the data in the buffers.
 
 use core::time::Duration;
 
@@ -21,7 +20,7 @@ const LEAST_BUFFER: u64 = 4 * 1024;
 /// The longest time for which a probe waits for data sent before it.
 pub(super) const URGENT_WAIT: Duration = Duration::from_millis(250);
 /// How much later than the waiting links a link continues that has just sent something.
-const TURN: Duration = Duration::from_micros(1);
+pub(super) const TURN: Duration = Duration::from_micros(1);
 /// A line slower than this, in bytes a second, counts as an impairment: it cannot transmit the
 /// probes and answers of all its links in time.
 const SLOW: u64 = 8 * 1024;
@@ -137,13 +136,14 @@ impl World {
         half_empty_at(a.up_rate(), a.up).max(half_empty_at(b.line, b.down))
     }
 
-    /// Lets a link wait for its line; it continues when there is room.
-    pub(super) fn wait_for_line(&mut self, link: LinkId) {
+    /// Lets a link wait for its line, if that is full; it continues when there is room, and `turn`
+    /// later than that.
+    pub(super) fn wait_for_line(&mut self, link: LinkId, turn: Duration) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(at) = self.line_drains_at(here, there) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
         if end.awaits_line().is_none() {
-            self.wake_at(link, at);
+            self.wake_at(link, at + turn);
         }
     }
 
@@ -154,7 +154,7 @@ impl World {
         self.queue.push(at, SimEvent::LineFree { link });
     }
 
-    /// There is room on the line of a link: its held items are sent, by class.
+    /// There is room on the line of a link: its held frames are sent.
     pub(super) fn line_free(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
@@ -163,27 +163,11 @@ impl World {
         }
         end.buffers().awaits_line = None;
         if self.is_apart(here, there) {
+            // What the line transmits now is lost; its retransmission continues the link.
+            self.mark_unacked(link);
             return;
         }
-        let Some(end) = self.links.end_mut(link) else { return };
-        let mut held = Vec::from(end.take_held());
-        held.sort_by_key(crate::link::LinkItem::class);
-        let mut held = held.into_iter();
-        // One item is sent; if it fills the buffers, the link waits again.
-        if let Some(first) = held.next() {
-            self.transmit(link, first);
-        }
-        if let Some(at) = self.line_drains_at(here, there)
-            && held.len() > 0
-            && self.links.end(link).is_some_and(|end| end.awaits_line().is_none())
-        {
-            // This link has sent one item; other links that wait for the same line come first.
-            self.wake_at(link, at + TURN);
-        }
-        // The other items are sent too if there is room, and are held again otherwise.
-        for item in held {
-            self.transmit(link, item);
-        }
+        self.send_held(link);
     }
 }
 

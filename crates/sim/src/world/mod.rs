@@ -11,18 +11,18 @@
 //! | frozen process, host without power, partition | `DialFailed(TimedOut)` after the dial timeout; if the process is thawed in time, the link comes up |
 //! | another key answers | `DialFailed(WrongIdentity)`; further addresses are tried first |
 //! | a lost packet | the packet and everything after it arrives later: by 200 ms, doubled with every further loss |
-//! | the process of one end is killed | `LinkDown(Lost)` at the other end, after everything sent before |
-//! | a partition, a host without power | sent data waits; it arrives at the next retransmission after the fault ends, or the sender gets `LinkDown(Lost)` after the user timeout |
+//! | the process of one end is killed | `LinkEnd(Lost)` at the other end, after everything sent before |
+//! | a partition, a host without power | sent data waits; it arrives at the next retransmission after the fault ends, or the sender gets `LinkEnd(Lost)` after the user timeout |
 //! | a one-way partition | data passes in one direction only; acknowledgements do not, so both ends run into the user timeout if they send |
-//! | the other end has forgotten the connection | `LinkDown(Lost)` one round trip after the next frame sent |
-//! | the other process is frozen | its kernel buffers up to 256 KiB, the rest waits at the sender, within the limits `limits::QUEUE_*` |
+//! | the other end has forgotten the connection | `LinkEnd(Lost)` one round trip after the next frame sent |
+//! | the other process is frozen | its kernel buffers up to 256 KiB, the rest waits at the sender, in the queue of the link (`rumormill_proto::link_queue`) |
 //! | a full queue (`set_queue_drops`) | announcements and payloads are dropped at random; no node is notified |
-//! | `Output::Close` | the other end gets everything sent before, then `LinkDown(Closed)`; this end gets `LinkDown(Local)` |
+//! | `Output::Close` | the other end gets everything sent before, then `LinkEnd(Closed)`; this end gets `LinkEnd(Local)` |
 //!
 //! # Driver
 //!
 //! The world calls the cores as the library's driver does: it carries out all outputs after every
-//! input, sends one `LinkDown` for every `LinkUp`, never reuses a link number, and sends `Timeout`
+//! input, sends one `LinkEnd` for every `LinkUp`, never reuses a link number, and sends `Timeout`
 //! when `poll_timeout` is due. A thawed node gets everything that arrived before it gets its
 //! `Timeout`.
 
@@ -45,8 +45,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rumormill_proto::{
-    Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
-    Role, SeedAddress, StoreOp, StoreTicket, Time,
+    Address, Config, DialError, DialId, Event, Identity, LinkEnd, LinkId, Name, PeerId, PeerSetup,
+    Role, SeedAddress, StateMachine, StoreOp, StoreTicket, Time,
 };
 
 use crate::adversary::AdversaryPeer;
@@ -55,7 +55,7 @@ use crate::figures::Figures;
 use crate::idle::IdleRegistrant;
 use crate::ledger::{Arrival, Ledger};
 use crate::link::{LinkItem, Links};
-use crate::machine::{Machine, MachineFactory};
+use crate::machine::MachineFactory;
 use crate::network::{Latency, Network};
 use crate::node::{Node, NodeId, NodeKind, NodeStatus};
 use crate::queue::Queue;
@@ -180,8 +180,8 @@ pub(crate) enum SimEvent {
     DialFailed { node: NodeId, process: u32, dial: DialId, why: DialError },
     /// An item arrives at this end.
     Arrive { link: LinkId, item: LinkItem },
-    /// The process gets `LinkDown`.
-    LinkEnded { node: NodeId, process: u32, link: LinkId, why: LinkDown },
+    /// The process gets `LinkEnd`.
+    LinkEnded { node: NodeId, process: u32, link: LinkId, why: LinkEnd },
     /// The user timeout of data that has been unacknowledged since `since`.
     UserTimeout { link: LinkId, since: Time },
     /// Held data is retransmitted.
@@ -312,7 +312,7 @@ impl World {
     pub fn add_machine(
         &mut self,
         role: Role,
-        factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn Machine> + 'static,
+        factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn StateMachine> + 'static,
     ) -> NodeId {
         let factory: MachineFactory = Box::new(factory);
         let at = node_address(self.nodes.len());
@@ -339,9 +339,9 @@ impl World {
                 seeds: seeds.clone(),
                 incarnation: 1,
                 anchors: Vec::new(),
-                kept: Vec::new(),
-                delivered: Vec::new(),
-                compacted: vec![],
+                retained: Vec::new(),
+                delivered_marks: Vec::new(),
+                closed_up_to: vec![],
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
             if kind == AdversaryKind::Idle {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{
-    Address, Delivery, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed,
+    Address, Delivery, Event, Input, LinkEnd, MessageId, Output, Peer, PeerSetup, Role, Seed,
     SeedSetup, StreamId, Time, WallTime, start_number,
 };
 
@@ -188,9 +188,9 @@ impl World {
                     seeds: Arc::clone(seeds),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
-                    kept: n.disk.batches().cloned().collect(),
-                    delivered: n.disk.marks().collect(),
-                    compacted: n.disk.compacted().collect(),
+                    retained: n.disk.batches().cloned().collect(),
+                    delivered_marks: n.disk.marks().collect(),
+                    closed_up_to: n.disk.closed_up_to().collect(),
                     rng_seed,
                 };
                 let mut peer = Peer::new(setup, now);
@@ -217,7 +217,7 @@ impl World {
         n.core = Some(core);
         if keeps_ledger {
             let (process, marks) = (n.process, n.disk.marks().collect());
-            let compacted = n.disk.compacted().collect();
+            let closed_up_to = n.disk.closed_up_to().collect();
             let consumed = n.consumer.as_ref().map(Consumer::acknowledged);
             let own = n.disk.stream_ends(&n.identity.id());
             self.ledger.resumes.push(Resume {
@@ -225,7 +225,7 @@ impl World {
                 node,
                 process,
                 marks,
-                compacted,
+                closed_up_to,
                 own,
                 consumed,
             });
@@ -253,14 +253,15 @@ impl World {
         self.trace.step(now, node, step, number);
         self.watch_input(node, &input);
         if let Some(core) = &mut self.node_mut(node).core {
-            core.handle(now, input);
+            core.machine_mut().handle(now, input);
         }
         self.drain(node);
     }
 
     /// Carries out all outputs of a core, then schedules its next wake-up.
     pub(super) fn drain(&mut self, node: NodeId) {
-        while let Some(output) = self.node_mut(node).core.as_mut().and_then(NodeCore::poll_output) {
+        let poll = |core: &mut NodeCore| core.machine_mut().poll_output();
+        while let Some(output) = self.node_mut(node).core.as_mut().and_then(poll) {
             self.carry_out(node, output);
             if self.node(node).leaving {
                 // As in the library's driver, no output after this event is carried out.
@@ -275,7 +276,9 @@ impl World {
     pub(super) fn schedule_wake(&mut self, node: NodeId) {
         let now = self.now;
         let n = self.node_mut(node);
-        let Some(deadline) = n.core.as_ref().and_then(NodeCore::poll_timeout) else { return };
+        let Some(deadline) = n.core.as_ref().and_then(|c| c.machine().poll_timeout()) else {
+            return;
+        };
         if deadline == Time::MAX {
             return;
         }
@@ -307,7 +310,7 @@ impl World {
     }
 
     pub(super) fn timeout_if_due(&mut self, node: NodeId) {
-        let deadline = self.node(node).core.as_ref().and_then(NodeCore::poll_timeout);
+        let deadline = self.node(node).core.as_ref().and_then(|c| c.machine().poll_timeout());
         let now = self.now;
         if deadline.is_some_and(|d| d <= now) {
             let n = self.node_mut(node);
@@ -504,7 +507,7 @@ impl World {
         }
     }
 
-    pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkDown) {
+    pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkEnd) {
         if self.node_mut(node).open_links.remove(&link) {
             self.feed(node, Step::LinkDown, link.0, Input::LinkDown { link, why });
         }

@@ -1,17 +1,18 @@
-//! Transport of items over links: delays, items held while a path is blocked or a receiver is full,
+//! Transport of items over links: delays, frames held while a path is blocked or a receiver is full,
 //! retransmission, and the end of a link.
 
-use rumormill_proto::limits::{
-    MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_HISTORY, QUEUE_LIVENESS, QUEUE_PAYLOAD,
-};
-use rumormill_proto::wire::{self, Frame, Verified};
-use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
+use core::time::Duration;
 
-use super::line::URGENT_WAIT;
+use rumormill_proto::limits::MAX_FRAME;
+use rumormill_proto::link_queue::EnqueueOutcome;
+use rumormill_proto::wire::{self, Frame, Verified};
+use rumormill_proto::{Class, CloseReason, Input, LinkEnd, LinkId, Time};
+
+use super::line::{TURN, URGENT_WAIT};
 use super::{SimEvent, World};
 use crate::disk;
 use crate::ledger::{BatchCopy, ContractViolation};
-use crate::link::{EndState, LinkEnd, LinkItem, SentFrame, other};
+use crate::link::{EndState, LinkEndpoint, LinkItem, SentFrame, other};
 use crate::network::RETRANSMIT;
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
@@ -64,13 +65,10 @@ impl World {
         let (Some(near), Some(far)) = (self.links.end(from), self.links.end(other(from))) else {
             return;
         };
-        let (has_held, far_is_down) = (near.has_held_items(), far.state == EndState::Down);
+        let (has_held, far_is_down) = (near.has_held_frames(), far.state == EndState::Down);
         if near.state == EndState::Down {
             return;
         }
-        let full = self.frozen > 0
-            && far.unread() >= RECEIVE_BUFFER
-            && self.node(there).status == NodeStatus::Frozen;
         match item {
             LinkItem::Frame(sent, class) => {
                 if forward || back {
@@ -78,16 +76,15 @@ impl World {
                 }
                 // Urgent frames do not wait for the send window of the link.
                 let urgent = class == Class::Liveness && self.is_limited(here, there);
-                let full = full || (!urgent && self.line_is_full(here, there));
+                let full =
+                    self.receiver_is_full(from) || (!urgent && self.line_is_full(here, there));
                 if forward || (has_held && !urgent) || full {
                     self.hold(from, sent, class);
                     if !forward {
-                        self.wait_for_line(from);
+                        self.wait_for_line(from, Duration::ZERO);
                     }
-                } else if far_is_down {
-                    self.schedule_reset(from);
                 } else {
-                    self.schedule_arrival(from, LinkItem::Frame(sent, class));
+                    self.schedule_frame(from, sent, class);
                 }
             }
             // Held frames cannot be overtaken and would not be flushed in time, so the connection
@@ -97,6 +94,25 @@ impl World {
             }
             item if !forward && !far_is_down => self.schedule_arrival(from, item),
             _ => {}
+        }
+    }
+
+    /// Whether the process at the other end is frozen, and the buffer of its kernel is full.
+    fn receiver_is_full(&self, from: LinkId) -> bool {
+        let is_frozen = |n: NodeId| self.node(n).status == NodeStatus::Frozen;
+        self.frozen > 0
+            && self
+                .links
+                .end(other(from))
+                .is_some_and(|far| far.unread() >= RECEIVE_BUFFER && is_frozen(far.node))
+    }
+
+    /// Schedules the arrival of a frame at the other end, or the reset if that end is gone.
+    fn schedule_frame(&mut self, from: LinkId, sent: SentFrame, class: Class) {
+        if self.links.end(other(from)).is_none_or(|far| far.state == EndState::Down) {
+            self.schedule_reset(from);
+        } else {
+            self.schedule_arrival(from, LinkItem::Frame(sent, class));
         }
     }
 
@@ -135,49 +151,47 @@ impl World {
 
     // ---- holding ----------------------------------------------------------------------------
 
-    /// Holds a frame until it can be sent, within the limits of the driver's queues.
+    /// Holds a frame in the queue of the link until it can be sent.
     fn hold(&mut self, link: LinkId, sent: SentFrame, class: Class) {
-        let Some((here, _)) = self.ends_of(link) else { return };
-        let size = sent.size();
-        let Some(end) = self.links.end_mut(link).map(LinkEnd::buffers) else { return };
-        let held = end.held_bytes.entry(class).or_default();
-        let limit = match class {
-            Class::Liveness => QUEUE_LIVENESS,
-            Class::Control | Class::Last => QUEUE_CONTROL,
-            Class::Announce => QUEUE_ANNOUNCE,
-            Class::Payload => QUEUE_PAYLOAD,
-            Class::History => QUEUE_HISTORY,
-        };
-        if *held + size <= limit {
-            *held += size;
-            let is_filling = class == Class::Payload && *held > QUEUE_PAYLOAD / 2 && !end.congested;
-            end.congested |= is_filling;
-            end.held.push_back(LinkItem::Frame(sent, class));
-            if is_filling {
+        let Some(end) = self.links.end_mut(link) else { return };
+        let here = end.node;
+        match end.buffers().held.enqueue(class, sent) {
+            EnqueueOutcome::Queued => {}
+            EnqueueOutcome::Congested => {
                 let process = self.node(here).process;
                 self.queue.push(self.now, SimEvent::Congested { node: here, process, link });
             }
-            return;
-        }
-        // The queue of the class is full. The rules are those of the library's driver.
-        match class {
-            // Control frames must not be lost, so the link is closed.
-            Class::Control | Class::Last => self.close(here, link, CloseReason::TooSlow),
-            // The new frame is dropped; the receiver pulls its messages later.
-            Class::Payload | Class::History => self.ledger.queue_drops += 1,
-            // Probes and announcements are dropped oldest first.
-            Class::Liveness | Class::Announce => {
-                let oldest = end.held.iter().position(|i| i.class() == class);
-                if let Some(item) = oldest.and_then(|at| end.held.remove(at)) {
-                    *held = held.saturating_sub(item.size()) + size;
-                    end.held.push_back(LinkItem::Frame(sent, class));
-                }
+            EnqueueOutcome::Dropped { items, .. } => self.ledger.queue_drops += items,
+            EnqueueOutcome::Overflow => {
                 self.ledger.queue_drops += 1;
+                self.close(here, link, CloseReason::TooSlow);
             }
         }
     }
 
-    fn mark_unacked(&mut self, link: LinkId) {
+    /// Sends held frames, in the order of the link's queue, while the line and the receiver accept
+    /// them. Otherwise the link waits again.
+    pub(super) fn send_held(&mut self, link: LinkId) {
+        let Some((here, there)) = self.ends_of(link) else { return };
+        let mut has_sent = false;
+        while !self.receiver_is_full(link) {
+            let line_is_full = self.line_is_full(here, there);
+            let Some(end) = self.links.end_mut(link).filter(|end| end.has_held_frames()) else {
+                return;
+            };
+            let held = &mut end.buffers().held;
+            // Urgent frames do not wait for the line.
+            let urgent = held.dequeue_urgent().map(|sent| (Class::Liveness, sent));
+            let next = urgent.or_else(|| if line_is_full { None } else { held.dequeue() });
+            let Some((class, sent)) = next else { break };
+            self.schedule_frame(link, sent, class);
+            has_sent = true;
+        }
+        // A link that has sent something continues after the other links that wait for the line.
+        self.wait_for_line(link, if has_sent { TURN } else { Duration::ZERO });
+    }
+
+    pub(super) fn mark_unacked(&mut self, link: LinkId) {
         let now = self.now;
         let Some(end) = self.links.end_mut(link) else { return };
         if end.unacked_since().is_none() {
@@ -195,7 +209,7 @@ impl World {
         let node = end.node;
         let process = self.node(node).process;
         self.links.finish(link);
-        let why = LinkDown::Lost;
+        let why = LinkEnd::Lost;
         self.queue.push(self.now, SimEvent::LinkEnded { node, process, link, why });
     }
 
@@ -207,7 +221,7 @@ impl World {
             let apart = self.is_apart(here, there);
             let Some(end) = self.links.end_mut(link) else { continue };
             let Some(since) = end.unacked_since().filter(|_| !apart) else { continue };
-            if !end.has_held_items() {
+            if !end.has_held_frames() {
                 end.clear_unacked();
                 continue;
             }
@@ -232,7 +246,7 @@ impl World {
                 end.clear_unread();
             }
             let back = other(link);
-            if self.links.end(back).is_some_and(LinkEnd::has_held_items) {
+            if self.links.end(back).is_some_and(LinkEndpoint::has_held_frames) {
                 self.queue.push(self.now, SimEvent::Retry { link: back });
             }
         }
@@ -245,9 +259,7 @@ impl World {
         }
         let Some(end) = self.links.end_mut(link) else { return };
         end.clear_unacked();
-        for item in end.take_held() {
-            self.transmit(link, item);
-        }
+        self.send_held(link);
     }
 
     /// Counts an arrival at a frozen process against the receive buffer of its kernel.
@@ -345,7 +357,7 @@ impl World {
     /// The other end has closed the link.
     fn closed_by_remote(&mut self, node: NodeId, link: LinkId, reason: CloseReason) {
         self.links.finish(link);
-        self.link_down(node, link, LinkDown::Closed(reason));
+        self.link_down(node, link, LinkEnd::Closed(reason));
     }
 
     /// Closes the link from this end: the other end gets everything sent before, then the reason.
@@ -361,7 +373,7 @@ impl World {
         self.transmit(link, LinkItem::Closed(reason));
         self.links.finish(link);
         let process = self.node(node).process;
-        let why = LinkDown::Local(reason);
+        let why = LinkEnd::Local(reason);
         self.queue.push(self.now, SimEvent::LinkEnded { node, process, link, why });
     }
 }

@@ -148,7 +148,7 @@ fn frame_with_invalid_signature_closes_the_link() {
         degree: 0,
         target: 3,
         process: 1,
-        rival: None,
+        other_process: None,
         participates: false,
     };
     let good = SignedRecord::sign(record, w.identity(a));
@@ -167,9 +167,12 @@ fn frame_with_invalid_signature_closes_the_link() {
 
 #[test]
 fn machine_with_constant_timeouts_is_recorded_and_delayed() {
-    use rumormill_proto::{Input, Output, Role, Time};
-    struct Restless;
-    impl rumormill_sim::Machine for Restless {
+    use rumormill_proto::{Input, Output, PeerId, Role, StateMachine, Time};
+    struct Restless(PeerId);
+    impl StateMachine for Restless {
+        fn id(&self) -> PeerId {
+            self.0
+        }
         fn handle(&mut self, _: Time, _: Input) {}
         fn poll_output(&mut self) -> Option<Output> {
             None
@@ -179,7 +182,7 @@ fn machine_with_constant_timeouts_is_recorded_and_delayed() {
         }
     }
     let mut w = world();
-    w.add_machine(Role::Peer, |_, _, _| Box::new(Restless));
+    w.add_machine(Role::Peer, |identity, _, _| Box::new(Restless(identity.id())));
     w.run_for(10 * MS);
     assert!(
         (1..=11).contains(&w.ledger().seam_violations.len()),

@@ -5,4 +5,5 @@
 mod connections;
 mod determinism;
 mod faults;
+mod queues;
 mod script;

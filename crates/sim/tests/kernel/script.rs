@@ -8,9 +8,9 @@ use std::rc::Rc;
 use rumormill_proto::wire::{Frame, Ping};
 use rumormill_proto::{
     Address, Class, CloseReason, Config, DialId, DialTarget, Input, LinkId, Output, PeerId, Role,
-    StoreOp, StoreTicket, Time,
+    StateMachine, StoreOp, StoreTicket, Time,
 };
-use rumormill_sim::{Machine, NodeId, World, WorldConfig};
+use rumormill_sim::{NodeId, World, WorldConfig};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const AT_START: Duration = Duration::ZERO;
@@ -19,12 +19,17 @@ pub(crate) const AT_START: Duration = Duration::ZERO;
 pub(crate) type Log = Rc<RefCell<Vec<(u64, String)>>>;
 
 struct ScriptedNode {
+    id: PeerId,
     script: VecDeque<(Duration, Output)>,
     due: VecDeque<Output>,
     log: Log,
 }
 
-impl Machine for ScriptedNode {
+impl StateMachine for ScriptedNode {
+    fn id(&self) -> PeerId {
+        self.id
+    }
+
     fn handle(&mut self, now: Time, input: Input) {
         let line = match input {
             Input::LinkUp { link, info } => format!(
@@ -40,7 +45,7 @@ impl Machine for ScriptedNode {
                 other => format!("{} on {}", other.name(), link.0),
             },
             Input::Stored { ticket } => format!("stored {}", ticket.0),
-            Input::NotStored { ticket } => format!("not stored {}", ticket.0),
+            Input::StoreFailed { ticket } => format!("store failed {}", ticket.0),
             Input::Congested { link } => format!("congested {}", link.0),
             Input::Consumed { marks } => format!("consumed {}", marks.len()),
             Input::SeedMoved { .. } => return,
@@ -75,9 +80,14 @@ pub(crate) fn scripted_node(world: &mut World, script: Vec<(Duration, Output)>) 
     let log = Log::default();
     let mut script = Some(script);
     let shared = log.clone();
-    let node = world.add_machine(Role::Peer, move |_, _, _| {
+    let node = world.add_machine(Role::Peer, move |identity, _, _| {
         let script = script.take().unwrap_or_default().into();
-        Box::new(ScriptedNode { script, due: VecDeque::new(), log: shared.clone() })
+        Box::new(ScriptedNode {
+            id: identity.id(),
+            script,
+            due: VecDeque::new(),
+            log: shared.clone(),
+        })
     });
     (node, log)
 }
@@ -108,5 +118,5 @@ pub(crate) fn close(link: u64) -> Output {
 }
 
 pub(crate) fn store(ticket: u64, incarnation: u64) -> Output {
-    Output::Store { ticket: StoreTicket(ticket), ops: vec![StoreOp::Incarnation(incarnation)] }
+    Output::Store { ticket: StoreTicket(ticket), ops: vec![StoreOp::PutIncarnation(incarnation)] }
 }

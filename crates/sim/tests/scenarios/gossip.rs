@@ -87,7 +87,7 @@ fn largest_payload_is_delivered_and_larger_one_is_refused() {
         Err(CommandError::Refused(p, PublishError::Busy)),
         "the first message fills the send window"
     );
-    net.wait_until(s(5), "there is room again", |w| w.peer(p).unwrap().room() > 0);
+    net.wait_until(s(5), "there is room again", |w| w.peer(p).unwrap().available_window() > 0);
     let next = net.world.publish(p, "", b"").unwrap();
     assert_eq!(next.sequence, 1, "a refused message uses no sequence number");
     net.world.run_for(s(20));

@@ -218,8 +218,8 @@ struct MapOverlay {
     idle_closed: u64,
 }
 
-fn map_overlay(nearest_of: u32) -> MapOverlay {
-    let node = Config::wan().nearest_of(nearest_of).build().unwrap();
+fn map_overlay(dial_candidates: u32) -> MapOverlay {
+    let node = Config::wan().dial_candidates(dial_candidates).build().unwrap();
     let mut config = world_config(38, node);
     config.latency = Latency::Map { min: ms(5), max: ms(100) };
     let mut net = Net::new(config, 3, 60);

@@ -293,7 +293,7 @@ fn flush_waits_until_another_node_holds_everything() {
     let ids = publish_all(&mut net.world, publisher, 10, 1000);
     let until = net.world.flush(publisher).unwrap();
     assert_eq!(until, 10);
-    let confirmed = |w: &World| w.peer(publisher).unwrap().confirmed();
+    let confirmed = |w: &World| w.peer(publisher).unwrap().confirmed_end();
     net.world.run_for(s(1));
     assert_eq!(confirmed(&net.world), 0, "the publisher is partitioned");
     net.world.heal();
@@ -320,7 +320,9 @@ fn publisher_without_neighbours_accepts_only_messages_it_can_retain() {
     let accepted = ids.len();
     assert!((10..200).contains(&accepted), "{accepted} of 400");
     net.world.heal();
-    net.wait_until(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
+    net.wait_until(s(120), "it publishes again", |w| {
+        w.peer(alone).is_some_and(|p| p.available_window() > 0)
+    });
     net.world.leave(alone).unwrap();
     assert_leaves_within(&mut net.world, alone, s(10));
     assert_eq!(unconfirmed(&net.world, alone), None);

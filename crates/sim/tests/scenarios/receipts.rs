@@ -59,7 +59,7 @@ fn receipt_of_a_first_message_is_as_fast_as_later_ones() {
         for seed in 1..=4 {
             // The overlay does not change during the test, because a receipt would need a census
             // then.
-            let node = Config::lan().broadcast(mode).mix_interval(s(86_400)).build().unwrap();
+            let node = Config::lan().broadcast(mode).swap_interval(s(86_400)).build().unwrap();
             let latency = Latency::PerPair { min: ms(1), max: ms(12) };
             let config = WorldConfig { latency, ..world_config(seed, node) };
             let mut net = Net::new(config, 3, 14);

@@ -18,7 +18,7 @@ const LONGEST_DELAY_FROZEN: Duration = ms(1500);
 
 /// Node settings without edge swaps, so that the overlay does not change.
 fn config_without_swaps() -> Config {
-    Config::lan().mix_interval(s(86_400)).build().unwrap()
+    Config::lan().swap_interval(s(86_400)).build().unwrap()
 }
 
 /// Settings for a fast world.

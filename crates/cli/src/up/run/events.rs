@@ -102,7 +102,7 @@ impl Run {
         self.progress.say(&format!("{name} runs again"));
         self.faulty_seeds.remove(&node);
         if let Some(member) = fleet.members().get(node)
-            && self.faults.record_resumption(&member.id.to_hex())
+            && self.faults.record_resumption(member.id)
             && let Some(peer) = self.peer_mut(node)
         {
             peer.is_gone = false;
@@ -131,7 +131,7 @@ impl Run {
             Ok(number) => {
                 let Some(member) = fleet.members().get(number) else { return };
                 self.progress.say(&format!("{} is added", member.name));
-                self.names.insert(member.id.to_hex(), member.name.clone());
+                self.names.insert(member.id, member.name.clone());
                 // The entry exists if events of the peer arrived before this one.
                 self.added.entry(number).or_default().name = member.name;
             }
@@ -158,8 +158,8 @@ impl Run {
                 }
             }
             ObserverEvent::Reported { id } => {
-                if let Some(ms) = self.faults.record_report(&id, at_us) {
-                    let (accused, by) = (self.name_of_id(&id), self.name(node, fleet));
+                if let Some(ms) = self.faults.record_report(id, at_us) {
+                    let (accused, by) = (self.name_of_id(id), self.name(node, fleet));
                     self.progress.say(&format!(
                         "{accused} is reported dead by {by}, {:.2} s after",
                         ms / 1e3
@@ -168,17 +168,16 @@ impl Run {
             }
             ObserverEvent::MemberDead { id, witnesses }
             | ObserverEvent::PeerRemoved { id, witnesses } => {
-                self.handle_removal(&id, &witnesses, at_us);
+                self.handle_removal(id, &witnesses, at_us);
             }
             ObserverEvent::Gap { publisher, from, to } => {
-                let (peer, publisher) = (self.name(node, fleet), self.name_of_id(&publisher));
+                let (peer, publisher) = (self.name(node, fleet), self.name_of_id(publisher));
                 self.error(format!(
                     "{peer} cannot get the messages {from} to {} of {publisher} any more",
                     to.saturating_sub(1)
                 ));
             }
             ObserverEvent::Left => self.handle_left(node, fleet),
-            ObserverEvent::Other => {}
         }
     }
 
@@ -199,12 +198,13 @@ impl Run {
         }
     }
 
-    fn handle_removal(&mut self, id: &str, witnesses: &[String], at_us: u64) {
+    fn handle_removal(&mut self, id: PeerId, witnesses: &[PeerId], at_us: u64) {
         let false_deaths_before = self.faults.false_deaths().len();
         let delay = self.faults.record_removal(id, witnesses, at_us);
         let name = self.name_of_id(id);
         if let Some(ms) = delay {
-            let mut witnesses: Vec<String> = witnesses.iter().map(|w| self.name_of_id(w)).collect();
+            let mut witnesses: Vec<String> =
+                witnesses.iter().map(|w| self.name_of_id(*w)).collect();
             witnesses.sort();
             self.progress.say(&format!(
                 "{name} is removed by the seeds, {:.2} s after; witnesses: {}",

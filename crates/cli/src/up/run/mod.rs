@@ -41,7 +41,7 @@ impl Run {
             peer.name.clone_from(&member.name);
             peer.content = Some(workload::content(&member.name, self.plan.payload).into());
         }
-        self.names = members.into_iter().map(|m| (m.id.to_hex(), m.name)).collect();
+        self.names = members.into_iter().map(|m| (m.id, m.name)).collect();
         self.progress.say(&format!(
             "{} and {} started{}",
             counted(self.seeds, "seed"),

@@ -95,7 +95,7 @@ impl Run {
         }
         self.deliveries.exclude(number);
         let at_s = rounded(now.duration_since(self.started).as_secs_f64());
-        self.faults.record_fault(member.id.to_hex(), fault, at_s, at_us);
+        self.faults.record_fault(member.id, fault, at_s, at_us);
         self.inject_fault(number, fault, fleet);
     }
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use rumormill::proto::Preset;
+use rumormill::proto::{PeerId, Preset};
 use rumormill_launch::overlay::Overlay;
-use rumormill_terminal::escape;
 use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
 use tokio::time::Instant;
 
@@ -34,7 +33,7 @@ pub(crate) struct Run {
     /// them.
     pub(super) added: BTreeMap<usize, Peer>,
     /// The names of all nodes by id.
-    pub(super) names: BTreeMap<String, String>,
+    pub(super) names: BTreeMap<PeerId, String>,
     pub(super) deliveries: DeliveryTracker,
     pub(super) faults: FaultLog,
     pub(super) progress: Progress,
@@ -138,8 +137,8 @@ impl Run {
         fleet.members().get(node).map_or_else(|| format!("node {node}"), |m| m.name)
     }
 
-    pub(super) fn name_of_id(&self, id: &str) -> String {
-        self.names.get(id).cloned().unwrap_or_else(|| escape::text(id))
+    pub(super) fn name_of_id(&self, id: PeerId) -> String {
+        self.names.get(&id).cloned().unwrap_or_else(|| id.to_hex())
     }
 
     /// The figures of the status line.
@@ -190,11 +189,11 @@ impl Run {
 
 /// The overlay that the reports of peers describe.
 pub(super) fn overlay(reports: &[(usize, NodeReport)], fleet: &dyn Fleet) -> Overlay {
-    let ids: Vec<String> = fleet.members().all().iter().map(|m| m.id.to_hex()).collect();
-    let lists = reports
-        .iter()
-        .filter_map(|(peer, r)| Some((ids.get(*peer)?.as_str(), r.neighbours.as_slice())));
-    Overlay::of(lists)
+    let members = fleet.members();
+    let list = |(peer, report): &(usize, NodeReport)| {
+        Some((members.get(*peer)?.id, report.neighbours.clone()))
+    };
+    Overlay::of(reports.iter().filter_map(list))
 }
 
 /// A figure with three decimals, which is as exact as the figures of a run are.

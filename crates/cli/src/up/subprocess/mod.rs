@@ -3,6 +3,7 @@
 
 mod child;
 mod command;
+mod event_json;
 mod observe;
 
 use std::path::Path;
@@ -213,7 +214,7 @@ impl Fleet for Subprocesses {
             let Status::Peer(status) = status else { return Err("it is not a peer".to_owned()) };
             let neighbours = client.neighbours().await.map_err(|e| e.to_string())?;
             Ok(NodeReport {
-                neighbours: neighbours.into_iter().map(|n| n.id).collect(),
+                neighbours: neighbours.iter().filter_map(|n| n.id.parse().ok()).collect(),
                 registrations: status.registrations,
                 seed_quorum: status.seed_quorum,
                 counters: status.counters,

@@ -6,6 +6,7 @@ use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::utc;
 use tokio::sync::mpsc;
 
+use super::event_json;
 use crate::up::event::{ObserverEvent, RunEvent};
 
 /// Passes the events of a node on to the run. Returns when the subscription has begun; what
@@ -32,9 +33,9 @@ pub(super) async fn observe_events(
         // it is stopped, which the run itself has done.
         while let Ok(Some(item)) = stream.next().await {
             let event = match item {
-                StreamItem::Of(line) => match ObserverEvent::of(&line.event) {
-                    ObserverEvent::Other => continue,
-                    event => RunEvent::Observed { node, at_us: line.at_us, event },
+                StreamItem::Of(line) => match event_json::read(&line.event) {
+                    Some(event) => RunEvent::Observed { node, at_us: line.at_us, event },
+                    None => continue,
                 },
                 // A stream of events has none of these.
                 StreamItem::Gap(_) | StreamItem::CaughtUp => continue,

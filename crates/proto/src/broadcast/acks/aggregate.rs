@@ -9,7 +9,7 @@ const MANY_DIVISOR: u32 = 4;
 
 /// Taken for a child that has reported nothing: it holds nothing.
 pub(super) const NOTHING_REPORTED: Aggregate =
-    Aggregate { paced: 0, left: 0, patient: 0, held: 0, peers: 0, sum: 0 };
+    Aggregate { paced: 0, lagging_peers: 0, long_paced: 0, held: 0, peers: 0, sum: 0 };
 
 /// The aggregate of a subtree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub(crate) struct Aggregate {
     /// hold everything below it.
     pub(crate) paced: u64,
     /// Number of peers that have lagged for so long.
-    pub(crate) left: u32,
+    pub(crate) lagging_peers: u32,
     /// All peers that have not lagged for
     /// [`LONG_PACING_LAG_LIMIT`](super::progress::LONG_PACING_LAG_LIMIT) hold everything below it.
-    pub(crate) patient: u64,
+    pub(crate) long_paced: u64,
     /// All peers hold everything below it.
     pub(crate) held: u64,
     /// Number of peers, including the one that sends the aggregate.
@@ -34,19 +34,19 @@ impl Aggregate {
     /// The sequence number that the publisher goes by, if this is the aggregate of the whole tree:
     /// all peers that it waits for hold everything below it.
     pub(crate) fn pace(&self) -> u64 {
-        let many = self.left > 1 && self.left > self.peers / MANY_DIVISOR;
-        if many { self.patient.min(self.paced) } else { self.paced }
+        let many = self.lagging_peers > 1 && self.lagging_peers > self.peers / MANY_DIVISOR;
+        if many { self.long_paced.min(self.paced) } else { self.paced }
     }
 
     pub(super) const fn entry(self, StreamId { publisher, epoch }: StreamId) -> AckEntry {
-        let Aggregate { paced, left, patient, held, peers, sum } = self;
+        let Aggregate { paced, lagging_peers, long_paced, held, peers, sum } = self;
         let holders = None;
-        AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders }
+        AckEntry { publisher, epoch, paced, lagging_peers, long_paced, held, peers, sum, holders }
     }
 
     pub(super) const fn of(e: &AckEntry) -> Self {
-        let &AckEntry { paced, left, patient, held, peers, sum, .. } = e;
-        Aggregate { paced, left, patient, held, peers, sum }
+        let &AckEntry { paced, lagging_peers, long_paced, held, peers, sum, .. } = e;
+        Aggregate { paced, lagging_peers, long_paced, held, peers, sum }
     }
 }
 

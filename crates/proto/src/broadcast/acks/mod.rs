@@ -9,7 +9,7 @@
 //! that have lagged for [`PACING_LAG_LIMIT`](progress::PACING_LAG_LIMIT), so that one slow or
 //! paused peer does not slow the others. If many peers are left out, the peers are not slow, but
 //! the path to them is (a hub forwards everything to eight children over one line): then the
-//! publisher goes by `patient`, which leaves out peers that have lagged for
+//! publisher goes by `long_paced`, which leaves out peers that have lagged for
 //! [`LONG_PACING_LAG_LIMIT`]. Only the publisher can tell the two cases apart: one of two peers is
 //! many in a network of two, and few in a subtree. If all peers have lagged for longer, the fastest
 //! of them still counts.
@@ -24,7 +24,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::PeerId;
-use crate::limits::MAX_ACKS;
+use crate::limits::MAX_ACK_STREAMS;
 use crate::message::StreamId;
 use crate::small::GrowMap;
 use crate::time::Time;
@@ -114,7 +114,7 @@ impl Acks {
     /// Evicts the least recently used stream of another publisher if there are too many. This
     /// node's stream, which others acknowledge, always stays.
     fn evict_if_full(&mut self, stream: StreamId, me: PeerId) {
-        if self.streams.len() < MAX_ACKS || self.streams.contains_key(&stream) {
+        if self.streams.len() < MAX_ACK_STREAMS || self.streams.contains_key(&stream) {
             return;
         }
         let others = self.streams.iter().filter(|(s, _)| s.publisher != me);
@@ -354,7 +354,7 @@ impl Acks {
             for report in p.child_reports.values_mut() {
                 report.is_unsent = false;
             }
-            if aggregate.paced.min(aggregate.patient) < own {
+            if aggregate.paced.min(aggregate.long_paced) < own {
                 // A lagging peer catches up, or stops counting without any frame: review it later.
                 let is_hurried =
                     p.hurried_at.is_some_and(|at| now.since(at) < LONG_PACING_LAG_LIMIT);

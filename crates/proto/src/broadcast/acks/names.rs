@@ -9,14 +9,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{MAX_NAME_ROUNDS, WHOLE_LIST};
+use crate::limits::{FULL_LIST_LIMIT, MAX_NAME_ROUNDS};
 use crate::message::StreamId;
 use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::Holder;
 
 /// Names that a relay passes on for one census: the first report of each peer and some changes.
-const MAX_RELAYED_NAMES: usize = 2 * WHOLE_LIST;
+const MAX_RELAYED_NAMES: usize = 2 * FULL_LIST_LIMIT;
 
 /// The names that one census has asked for.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl NameRounds {
         self.0.get(&stream).is_some_and(|r| !r.pending.is_empty() || r.own < Some(own.min(r.until)))
     }
 
-    /// Takes the names to send now; `None` if there are none. At most [`WHOLE_LIST`] names, the
-    /// others stay.
+    /// Takes the names to send now; `None` if there are none. At most [`FULL_LIST_LIMIT`] names,
+    /// the others stay.
     pub(super) fn take_names(
         &mut self,
         stream: StreamId,
@@ -87,7 +87,7 @@ impl NameRounds {
             round.own = Some(own);
             names.push(Holder { token, held: own });
         }
-        while names.len() < WHOLE_LIST
+        while names.len() < FULL_LIST_LIMIT
             && let Some((token, held)) = round.pending.pop_first()
         {
             names.push(Holder { token, held });
@@ -136,13 +136,13 @@ mod tests {
     fn relay_passes_on_a_bounded_number_of_names_for_each_census() {
         let mut rounds = NameRounds::default();
         let s = stream(1);
-        let many: Vec<Holder> = (0..WHOLE_LIST as u64).map(|n| holder(n, 1)).collect();
+        let many: Vec<Holder> = (0..FULL_LIST_LIMIT as u64).map(|n| holder(n, 1)).collect();
         for round in 0..2 {
             rounds.begin_round(s, Some(9), Time::ZERO);
             assert_eq!(rounds.accept(s, &many), 0, "{round}");
             assert_eq!(rounds.accept(s, &many), 0, "{round}");
-            assert_eq!(rounds.accept(s, &many), WHOLE_LIST, "{round}");
-            assert_eq!(rounds.take_names(s, u64::MAX, 1).unwrap().len(), WHOLE_LIST);
+            assert_eq!(rounds.accept(s, &many), FULL_LIST_LIMIT, "{round}");
+            assert_eq!(rounds.take_names(s, u64::MAX, 1).unwrap().len(), FULL_LIST_LIMIT);
             assert_eq!(rounds.take_names(s, u64::MAX, 1).unwrap().len(), 1, "{round}");
         }
         for n in 0..=MAX_NAME_ROUNDS {

@@ -144,8 +144,10 @@ impl Progress {
             old.map_or(0, |(_, high_water)| *high_water)
         };
         let mut paced = PacingMinimum::new(mark_before(&self.recent_marks, PACING_LAG_LIMIT));
-        let mut patient = PacingMinimum::new(mark_before(&self.long_marks, LONG_PACING_LAG_LIMIT));
-        let (mut left, mut held, mut peers, mut sum) = (0u32, own, 1u32, ack_token(&context.me()));
+        let mut long_paced =
+            PacingMinimum::new(mark_before(&self.long_marks, LONG_PACING_LAG_LIMIT));
+        let (mut lagging_peers, mut held, mut peers, mut sum) =
+            (0u32, own, 1u32, ack_token(&context.me()));
         let mut children = 0;
         for report in self.child_reports(context) {
             let heard = report.map(|report| report.aggregate);
@@ -156,8 +158,9 @@ impl Progress {
             sum = sum.wrapping_add(b.sum);
             let counts = paced.include(b.paced, heard.is_some());
             let all = if heard.is_some() { b.peers } else { SILENT_CHILD_PEERS };
-            left = left.saturating_add(if counts { b.left } else { all });
-            patient.include(b.patient, heard.is_some());
+            lagging_peers =
+                lagging_peers.saturating_add(if counts { b.lagging_peers } else { all });
+            long_paced.include(b.long_paced, heard.is_some());
         }
         // At a publisher none of whose children has reported, the tree is changing, and the
         // progress of the peers is unknown. Without children, no other node can have what is
@@ -166,11 +169,11 @@ impl Progress {
             self.publisher == context.me() && paced.fastest.is_none() && !context.is_alone();
         let own = match is_cut_off {
             true if children == 0 => 0,
-            true => patient.mark,
+            true => long_paced.mark,
             false => own,
         };
-        let (paced, patient) = (paced.least(own), patient.least(own));
-        Aggregate { paced, left, patient, held, peers, sum }
+        let (paced, long_paced) = (paced.least(own), long_paced.least(own));
+        Aggregate { paced, lagging_peers, long_paced, held, peers, sum }
     }
 }
 

@@ -48,8 +48,8 @@ fn arrived(receipt_until: Option<u64>) -> ReceivedBatch {
 }
 
 fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
-    let (left, patient, sum) = (0, paced, u64::from(peers));
-    Aggregate { paced, left, patient, held, peers, sum }.entry(S)
+    let (lagging_peers, long_paced, sum) = (0, paced, u64::from(peers));
+    Aggregate { paced, lagging_peers, long_paced, held, peers, sum }.entry(S)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Ag
 fn publisher_waits_longer_for_lagging_peers_if_they_are_many() {
     let fast_leaf_slow_hub = [(UP, 90, 1), (A, 90, 2), (B, 10, 12)];
     let s = publisher(&fast_leaf_slow_hub, 90, PACING_LAG_LIMIT * 2);
-    assert_eq!((s.paced, s.left, s.patient, s.pace()), (90, 12, 10, 10));
+    assert_eq!((s.paced, s.lagging_peers, s.long_paced, s.pace()), (90, 12, 10, 10));
     let s = publisher(&fast_leaf_slow_hub, 90, LONG_PACING_LAG_LIMIT * 2);
     assert_eq!(s.pace(), 90, "not for ever");
 }
@@ -135,21 +135,22 @@ fn publisher_without_children_takes_nothing_for_held() {
 fn small_minority_of_lagging_peers_is_left_out_of_pacing() {
     for others in [1, 2, 50] {
         let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PACING_LAG_LIMIT * 2);
-        assert_eq!((s.left, s.pace()), (1, 90));
+        assert_eq!((s.lagging_peers, s.pace()), (1, 90));
     }
     let s = publisher(&[(UP, 90, 1), (A, 90, 9), (B, 10, 2)], 90, PACING_LAG_LIMIT * 2);
-    assert_eq!((s.left, s.pace()), (2, 90), "two of thirteen are few");
+    assert_eq!((s.lagging_peers, s.pace()), (2, 90), "two of thirteen are few");
 }
 
 #[test]
 fn relay_adds_up_peers_that_its_children_have_left_out() {
     let mut acks = Acks::default();
     acks.on_batch(&arrived(None), Time::ZERO, &relay(9));
-    let left_out = Aggregate { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
+    let left_out =
+        Aggregate { paced: 9, lagging_peers: 3, long_paced: 4, held: 2, peers: 5, sum: 1 };
     acks.on_update(A, &left_out.entry(S), Time::ZERO, &relay(0));
     acks.on_update(B, &entry(9, 9, 1), Time::ZERO, &relay(0));
     let s = acks.aggregate(S, Time::ZERO, &relay(9)).unwrap();
-    assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
+    assert_eq!((s.paced, s.lagging_peers, s.long_paced, s.held, s.peers), (9, 3, 4, 2, 7));
 }
 
 #[test]
@@ -313,10 +314,10 @@ fn acknowledgements_of_the_own_stream_are_not_evicted_for_other_streams() {
     let now = Time::ZERO;
     let own = StreamId { publisher: ME, epoch: 1 };
     acks.on_batch(&ReceivedBatch { stream: own, ..arrived(None) }, now, &relay(1));
-    for epoch in 0..2 * MAX_ACKS as u64 {
+    for epoch in 0..2 * MAX_ACK_STREAMS as u64 {
         let stream = StreamId { epoch, ..S };
         acks.on_batch(&ReceivedBatch { stream, ..arrived(None) }, now, &relay(1));
     }
-    assert_eq!(acks.streams.len(), MAX_ACKS);
+    assert_eq!(acks.streams.len(), MAX_ACK_STREAMS);
     assert!(acks.aggregate(own, now, &relay(1)).is_some());
 }

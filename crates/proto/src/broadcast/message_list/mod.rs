@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use crate::identity::PeerId;
-use crate::limits::{MAX_PUBLISHERS, REMEMBERED_EPOCHS};
+use crate::limits::{MAX_STREAMS, REMEMBERED_EPOCHS};
 use crate::message::{MessageId, StreamId};
 use crate::small::GrowMap;
 
@@ -96,7 +96,7 @@ impl MessageList {
             if self.is_closed(stream) {
                 return None;
             }
-            if self.streams.len() >= MAX_PUBLISHERS {
+            if self.streams.len() >= MAX_STREAMS {
                 self.evict_streams();
                 if self.is_closed(stream) {
                     return None;
@@ -273,9 +273,9 @@ impl MessageList {
 
     fn mark_closed(&mut self, stream: StreamId) {
         let StreamId { publisher, epoch } = stream;
-        if self.closed.len() >= MAX_PUBLISHERS && self.closed.get(&publisher).is_none() {
+        if self.closed.len() >= MAX_STREAMS && self.closed.get(&publisher).is_none() {
             // Publishers without any known stream are evicted first.
-            let part = MAX_PUBLISHERS / EVICTION_DIVISOR;
+            let part = MAX_STREAMS / EVICTION_DIVISOR;
             let gone = |id: &PeerId| self.epochs(*id).next().is_none();
             let idle: Vec<PeerId> = self.closed.iter().map(|(id, _)| *id).filter(gone).collect();
             let any = self.closed.iter().map(|(id, _)| *id);

@@ -50,13 +50,13 @@ fn publisher_with_the_most_streams_loses_its_oldest_ones_with_a_gap() {
     let mut list = MessageList::default();
     let other = StreamId { publisher: PeerId::from_bytes([2; 32]), epoch: 1 };
     list.receive(other, 0, 1);
-    for epoch in 1..=MAX_PUBLISHERS as u64 {
+    for epoch in 1..=MAX_STREAMS as u64 {
         list.receive(stream(epoch), 0, 1);
     }
-    assert!(list.get(other).is_some() && list.streams.len() <= MAX_PUBLISHERS);
+    assert!(list.get(other).is_some() && list.streams.len() <= MAX_STREAMS);
     let forgotten = list.take_forgotten();
     assert_eq!(forgotten.first(), Some(&(stream(1), 0, 1)));
-    assert!(list.is_closed(stream(1)) && list.get(stream(MAX_PUBLISHERS as u64)).is_some());
+    assert!(list.is_closed(stream(1)) && list.get(stream(MAX_STREAMS as u64)).is_some());
 }
 
 #[test]
@@ -125,13 +125,13 @@ fn stored_marks_of_closed_streams_are_bounded() {
         bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
         PeerId::from_bytes(bytes)
     };
-    for n in 0..MAX_PUBLISHERS {
+    for n in 0..MAX_STREAMS {
         list.restore_closed(StreamId { publisher: publisher(n), epoch: 7 });
     }
     assert_eq!(list.take_closed_changes(), []);
-    list.restore_closed(StreamId { publisher: publisher(MAX_PUBLISHERS), epoch: 7 });
+    list.restore_closed(StreamId { publisher: publisher(MAX_STREAMS), epoch: 7 });
     let forgotten = list.take_closed_changes();
-    assert_eq!(forgotten.len(), MAX_PUBLISHERS / EVICTION_DIVISOR);
+    assert_eq!(forgotten.len(), MAX_STREAMS / EVICTION_DIVISOR);
     assert!(forgotten.iter().all(|(_, mark)| mark.is_none()));
 }
 

@@ -17,7 +17,7 @@ use self::give_up::GiveUpLimits;
 use self::stream::{MissingStream, PendingAnnouncement, RetentionReport, SourceRange};
 use super::message_list::{MessageList, StreamState};
 use crate::identity::PeerId;
-use crate::limits::{MAX_MISSING, MAX_PULL_RANGES, MAX_SOURCES};
+use crate::limits::{MAX_MISSING_STREAMS, MAX_PULL_RANGES, MAX_SOURCES};
 use crate::message::StreamId;
 use crate::random::RngStream;
 use crate::small::GrowMap;
@@ -230,7 +230,8 @@ impl MissingRanges {
         let missing =
             list.get(stream).map_or_else(|| vec![(0, e.next)], |s| s.missing_below(e.next));
         let gaps: Vec<_> = e.gaps.iter().copied().take(MAX_SOURCE_GAPS).collect();
-        let source = SourceRange { oldest: e.floor, is_retention_bound: true, next: e.next, gaps };
+        let source =
+            SourceRange { oldest: e.oldest_retained, is_retention_bound: true, next: e.next, gaps };
         if missing.iter().any(|m| source.has_any_of(m.0, m.1)) {
             let due = if at_once { now } else { now + self.tree_wait() };
             self.add_source(stream, neighbour, source, due, None, now);
@@ -244,7 +245,10 @@ impl MissingRanges {
             }
         }
         if let Some(w) = self.streams.get_mut(&stream) {
-            w.record_retention_report(RetentionReport { neighbour, oldest_retained: e.floor });
+            w.record_retention_report(RetentionReport {
+                neighbour,
+                oldest_retained: e.oldest_retained,
+            });
         }
     }
 
@@ -287,7 +291,7 @@ impl MissingRanges {
     /// searched for many streams at once, and not again for a [`RETRY_DELAY`] if few can go:
     /// otherwise a neighbour that invents streams could cause a search for each.
     fn ensure_room(&mut self, now: Time) -> bool {
-        if self.streams.len() < MAX_MISSING {
+        if self.streams.len() < MAX_MISSING_STREAMS {
             return true;
         }
         if now < self.full_until {
@@ -302,10 +306,10 @@ impl MissingRanges {
         let mut unanswered: Vec<(Reverse<u32>, StreamId)> =
             candidates.map(|(s, w)| (Reverse(w.fruitless_pulls), *s)).collect();
         unanswered.sort_unstable();
-        if unanswered.len() < MAX_MISSING / 16 {
+        if unanswered.len() < MAX_MISSING_STREAMS / 16 {
             self.full_until = now + RETRY_DELAY;
         }
-        for (_, stream) in unanswered.iter().take(MAX_MISSING / 16) {
+        for (_, stream) in unanswered.iter().take(MAX_MISSING_STREAMS / 16) {
             self.streams.remove(stream);
         }
         self.refused += u64::from(unanswered.is_empty());

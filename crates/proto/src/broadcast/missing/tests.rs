@@ -23,8 +23,14 @@ fn range(from: u64, to: u64) -> Range {
     Range { publisher: S.publisher, epoch: S.epoch, from, to }
 }
 
-fn entry(floor: u64, next: u64, gaps: &[(u64, u64)]) -> SummaryEntry {
-    SummaryEntry { publisher: S.publisher, epoch: S.epoch, next, gaps: gaps.to_vec(), floor }
+fn entry(oldest_retained: u64, next: u64, gaps: &[(u64, u64)]) -> SummaryEntry {
+    SummaryEntry {
+        publisher: S.publisher,
+        epoch: S.epoch,
+        next,
+        gaps: gaps.to_vec(),
+        oldest_retained,
+    }
 }
 
 fn pulls(missing: &mut MissingRanges, list: &MessageList, now: Time) -> Vec<(PeerId, u64, u64)> {

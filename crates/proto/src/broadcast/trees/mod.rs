@@ -30,7 +30,7 @@ mod tests;
 use core::time::Duration;
 
 use crate::identity::PeerId;
-use crate::limits::{MAX_GRAFTED, MAX_TREES};
+use crate::limits::{MAX_GRAFT_PUBLISHERS, MAX_TREES};
 use crate::small::GrowMap;
 use crate::snapshot::TreeView;
 use crate::time::Time;
@@ -436,7 +436,8 @@ impl Trees {
         if tree.pruned.contains(slot) && lately { None } else { self.prune(slot, token, now) }
     }
 
-    /// Grafts on these neighbours for these trees, in frames of at most [`MAX_GRAFTED`] publishers.
+    /// Grafts on these neighbours for these trees, in frames of at most [`MAX_GRAFT_PUBLISHERS`]
+    /// publishers.
     fn graft(
         &mut self,
         to: impl IntoIterator<Item = NeighbourSlot>,
@@ -445,7 +446,7 @@ impl Trees {
     ) -> Vec<TreeAction> {
         let to: Vec<NeighbourSlot> = to.into_iter().collect();
         let mut actions = Vec::new();
-        for publishers in tokens.chunks(MAX_GRAFTED) {
+        for publishers in tokens.chunks(MAX_GRAFT_PUBLISHERS) {
             let mut recent = Vec::new();
             for token in publishers {
                 let Some(tree) = self.all.get_mut(token) else { continue };
@@ -514,7 +515,7 @@ impl Trees {
         let followed = self.all.values().filter(|t| t.parent.is_some() || t.publisher == self.me);
         let followed: Vec<u64> = followed.map(Tree::token).collect();
         let prunes = followed
-            .chunks(MAX_GRAFTED)
+            .chunks(MAX_GRAFT_PUBLISHERS)
             .map(|publishers| TreeAction::Prune { to: neighbour, publishers: publishers.to_vec() });
         let orphaned = self.orphaned();
         prunes.chain(self.graft([slot], &orphaned, now)).collect()

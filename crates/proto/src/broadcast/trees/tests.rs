@@ -407,13 +407,19 @@ fn grafts_and_prunes_for_many_trees_are_split_into_several_frames() {
         actions.iter().filter_map(of).collect()
     };
     let mut trees = with_neighbours();
-    for n in 0..MAX_GRAFTED + 1 {
+    for n in 0..MAX_GRAFT_PUBLISHERS + 1 {
         trees.on_first(numbered_publisher(n), Some(A), ArrivalKind::Pushed, start());
     }
-    assert_eq!(named(&trees.link_up(peer(6), start()), peer(6)), [(MAX_GRAFTED, 0), (1, 0)]);
+    assert_eq!(
+        named(&trees.link_up(peer(6), start()), peer(6)),
+        [(MAX_GRAFT_PUBLISHERS, 0), (1, 0)]
+    );
     let actions = trees.link_down(A, start());
     for neighbour in [B, C, D, peer(6)] {
-        assert_eq!(named(&actions, neighbour), [(MAX_GRAFTED, MAX_GRAFTED), (1, 1)]);
+        assert_eq!(
+            named(&actions, neighbour),
+            [(MAX_GRAFT_PUBLISHERS, MAX_GRAFT_PUBLISHERS), (1, 1)]
+        );
     }
     assert_eq!(actions.len(), 8);
 }

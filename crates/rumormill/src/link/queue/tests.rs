@@ -1,17 +1,13 @@
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use rumormill_proto::Role;
+use rumormill_proto::link_queue::DropReason;
 
 use super::*;
 
-fn queue() -> LinkQueue {
-    LinkQueue::new(&Tuning {
-        queue_liveness: 1000,
-        queue_control: 1000,
-        queue_announce: 1000,
-        queue_payload: 1000,
-        queue_history: 1000,
-        ..Tuning::for_role(Role::Peer)
-    })
+fn queue() -> SharedLinkQueue {
+    SharedLinkQueue::new(&Tuning::for_role(Role::Peer))
 }
 
 fn of_size(n: u8, size: usize) -> Encoded {
@@ -19,12 +15,11 @@ fn of_size(n: u8, size: usize) -> Encoded {
 }
 
 fn frame(n: u8) -> Encoded {
-    // Ten of these frames fill a queue of 1000.
-    of_size(n, 100 - FRAME_OVERHEAD)
+    of_size(n, 36)
 }
 
 /// Takes frames for a remote that reads at once.
-fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> DequeueOutcome {
+fn take(q: &SharedLinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> DequeueOutcome {
     let now = Instant::now();
     let mut position = None;
     let taken = q.take(bytes, now, |class, frame| match is_position(&frame) {
@@ -45,7 +40,7 @@ fn is_position(frame: &Encoded) -> Option<u64> {
 }
 
 /// The next frame alone: its class and number.
-fn next(q: &LinkQueue) -> Result<(Class, u8), DequeueOutcome> {
+fn next(q: &SharedLinkQueue) -> Result<(Class, u8), DequeueOutcome> {
     let mut got = None;
     match take(q, 1, |class, frame| got = Some((class, frame.head[0]))) {
         DequeueOutcome::Frames => Ok(got.unwrap()),
@@ -54,71 +49,18 @@ fn next(q: &LinkQueue) -> Result<(Class, u8), DequeueOutcome> {
 }
 
 #[test]
-fn full_announcement_or_probe_queue_drops_oldest_frames() {
-    for class in [Class::Announce, Class::Liveness] {
-        let q = queue();
-        for n in 0..10 {
-            assert_eq!(q.push(class, frame(n)), EnqueueOutcome::Queued);
-        }
-        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::DroppedOldest(1));
-        assert_eq!(next(&q), Ok((class, 1)));
-        assert_eq!(q.push(class, of_size(0, 2000)), EnqueueOutcome::Skipped);
-    }
-}
-
-#[test]
-fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
-    for class in [Class::Payload, Class::History] {
-        let q = queue();
-        for n in 0..10 {
-            assert_ne!(q.push(class, frame(n)), EnqueueOutcome::Skipped);
-        }
-        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::Skipped);
-        assert_eq!(next(&q), Ok((class, 0)));
-        assert_eq!(q.push(class, frame(11)), EnqueueOutcome::Queued);
-    }
-}
-
-#[test]
-fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
-    let q = queue();
-    let push = |n| q.push(Class::Payload, frame(n));
-    let outcomes: Vec<EnqueueOutcome> = (0..7).map(push).collect();
-    assert_eq!(outcomes[5], EnqueueOutcome::HalfFull);
-    assert_eq!(outcomes.iter().filter(|p| **p == EnqueueOutcome::HalfFull).count(), 1);
-    let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
-    drain(3);
-    assert!(
-        (0..3).all(|n| push(n) == EnqueueOutcome::Queued),
-        "the queue was never below a quarter"
-    );
-    drain(5);
-    let outcomes: Vec<EnqueueOutcome> = (0..4).map(push).collect();
-    assert_eq!(outcomes[3], EnqueueOutcome::HalfFull);
-}
-
-#[test]
-fn control_queue_overflows_independently_of_payloads() {
-    let q = queue();
-    for n in 0..10 {
-        q.push(Class::Payload, frame(n));
-        assert_eq!(q.push(Class::Control, frame(n)), EnqueueOutcome::Queued);
-    }
-    assert_eq!(q.push(Class::Control, frame(10)), EnqueueOutcome::Overflow);
-}
-
-#[test]
 fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
     let q = queue();
-    q.push(Class::Last, frame(5));
-    q.push(Class::History, frame(4));
-    q.push(Class::Payload, frame(3));
-    q.push(Class::Announce, frame(2));
-    q.push(Class::Control, frame(1));
-    q.push(Class::Liveness, frame(0));
+    let _ = q.enqueue(Class::Last, frame(5));
+    let _ = q.enqueue(Class::History, frame(4));
+    let _ = q.enqueue(Class::Payload, frame(3));
+    let _ = q.enqueue(Class::Announce, frame(2));
+    let _ = q.enqueue(Class::Control, frame(1));
+    let _ = q.enqueue(Class::Liveness, frame(0));
     q.close(CloseReason::Leaving);
     q.close(CloseReason::Idle);
-    assert_eq!(q.push(Class::Control, frame(5)), EnqueueOutcome::LinkClosed);
+    let refused = EnqueueOutcome::Dropped { items: 1, reason: DropReason::LinkClosed };
+    assert_eq!(q.enqueue(Class::Control, frame(5)), refused);
     assert_eq!(next(&q), Ok((Class::Liveness, 0)));
     assert_eq!(next(&q), Ok((Class::Control, 1)));
     assert_eq!(next(&q), Ok((Class::Announce, 2)));
@@ -129,27 +71,14 @@ fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
 }
 
 #[test]
-fn history_gets_its_share_beside_payloads_and_the_rest_when_payloads_are_gone() {
-    let q = queue();
-    for n in 0..8 {
-        q.push(Class::Payload, frame(n));
-        q.push(Class::History, frame(n));
-    }
-    let order: String = std::iter::from_fn(|| next(&q).ok())
-        .map(|(class, _)| if class == Class::History { 'h' } else { 'p' })
-        .collect();
-    assert_eq!(order, "pppphpppphhhhhhh");
-}
-
-#[test]
 fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
     let q = queue();
     assert!(q.has_taken_own_payloads(), "the queue has no own payloads");
-    q.push(Class::Payload, frame(1));
-    q.push(Class::Payload, frame(2));
+    let _ = q.enqueue(Class::Payload, frame(1));
+    let _ = q.enqueue(Class::Payload, frame(2));
     q.mark_own_payload();
-    q.push(Class::Payload, frame(3));
-    q.push(Class::Control, frame(4));
+    let _ = q.enqueue(Class::Payload, frame(3));
+    let _ = q.enqueue(Class::Control, frame(4));
     let taken: Vec<bool> =
         (0..4).map(|_| next(&q).map(|_| q.has_taken_own_payloads()).unwrap()).collect();
     assert_eq!(taken, [false, false, true, true]);
@@ -159,12 +88,12 @@ fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
 fn writer_takes_many_small_frames_at_once_and_a_large_frame_alone() {
     let q = queue();
     for n in 0..9 {
-        q.push(Class::Payload, frame(n));
+        let _ = q.enqueue(Class::Payload, frame(n));
     }
     let mut taken = 0;
-    assert_eq!(take(&q, 4 * (100 - FRAME_OVERHEAD), |_, _| taken += 1), DequeueOutcome::Frames);
+    assert_eq!(take(&q, 4 * 36, |_, _| taken += 1), DequeueOutcome::Frames);
     assert_eq!(taken, 4);
-    q.push(Class::Control, of_size(0, 500));
+    let _ = q.enqueue(Class::Control, of_size(0, 500));
     let mut classes = Vec::new();
     take(&q, 100, |class, _| classes.push(class));
     assert_eq!(classes, [Class::Control]);
@@ -173,8 +102,8 @@ fn writer_takes_many_small_frames_at_once_and_a_large_frame_alone() {
 #[test]
 fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
     let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::for_role(Role::Peer) };
-    let (q, now) = (LinkQueue::new(&tuning), Instant::now());
-    q.push(Class::Payload, of_size(1, 100_000));
+    let (q, now) = (SharedLinkQueue::new(&tuning), Instant::now());
+    let _ = q.enqueue(Class::Payload, of_size(1, 100_000));
     let (mut bytes, mut positions) = (0, Vec::new());
     let taken = q.take(1 << 20, now, |class, frame| match is_position(&frame) {
         Some(at) => positions.push(at),
@@ -190,7 +119,7 @@ fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
     };
     assert!(until <= now + Duration::from_secs(9));
 
-    q.push(Class::Liveness, frame(7));
+    let _ = q.enqueue(Class::Liveness, frame(7));
     q.report_read(5);
     let mut urgent = Vec::new();
     assert_eq!(
@@ -200,7 +129,7 @@ fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
     assert_eq!(urgent.iter().filter(|(c, _)| *c == Class::Liveness).count(), urgent.len());
     assert!(urgent.len() >= 2);
 
-    q.push(Class::Control, frame(8));
+    let _ = q.enqueue(Class::Control, frame(8));
     q.record_read(*positions.last().unwrap(), now, Duration::ZERO);
     let mut next = Vec::new();
     q.take(1 << 20, now, |class, _| next.push(class));
@@ -210,7 +139,7 @@ fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
 #[test]
 fn link_closed_as_too_slow_drops_its_backlog() {
     let q = queue();
-    q.push(Class::Payload, frame(3));
+    let _ = q.enqueue(Class::Payload, frame(3));
     q.close(CloseReason::TooSlow);
     assert_eq!(next(&q), Err(DequeueOutcome::Close(CloseReason::TooSlow)));
 }
@@ -218,7 +147,7 @@ fn link_closed_as_too_slow_drops_its_backlog() {
 #[test]
 fn frame_without_tail_is_queued_and_taken() {
     let q = queue();
-    q.push(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
+    let _ = q.enqueue(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
     assert_eq!(next(&q), Ok((Class::Control, 7)));
 }
 
@@ -232,7 +161,7 @@ struct SlowRemote {
 
 impl SlowRemote {
     /// Takes the frames that the queue releases now.
-    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> DequeueOutcome {
+    fn take(&mut self, q: &SharedLinkQueue, now: Instant, delay: Duration) -> DequeueOutcome {
         while self.owed.front().is_some_and(|(at, _)| *at <= now) {
             let (_, position) = self.owed.pop_front().unwrap();
             q.record_read(position, now, Duration::ZERO);
@@ -249,10 +178,10 @@ impl SlowRemote {
 
 #[test]
 fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window() {
-    let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
+    let q = SharedLinkQueue::new(&Tuning::for_role(Role::Peer));
     let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
     for n in 0..100 {
-        q.push(Class::Payload, of_size(1, 1024));
+        let _ = q.enqueue(Class::Payload, of_size(1, 1024));
         assert_eq!(
             remote.take(&q, now, Duration::from_millis(5)),
             DequeueOutcome::Frames,
@@ -267,7 +196,7 @@ fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window()
 #[test]
 fn remote_owes_an_answer_whenever_frames_wait() {
     for seed in 0..50_u64 {
-        let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
+        let q = SharedLinkQueue::new(&Tuning::for_role(Role::Peer));
         let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
         let mut state = seed;
         let mut random = |below: u64| {
@@ -280,7 +209,7 @@ fn remote_owes_an_answer_whenever_frames_wait() {
             let magnitude = 4 + random(14);
             let size = 10 + random(1 << magnitude) as usize;
             let class = [Class::Payload, Class::Control, Class::Liveness][random(3) as usize];
-            q.push(class, of_size(1, size));
+            let _ = q.enqueue(class, of_size(1, size));
             while remote.take(&q, now, Duration::from_millis(random(300))) == DequeueOutcome::Frames
             {
             }
