@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{CloseReason, Counters, Event};
+use crate::counters::CoreCounters;
+use crate::event::{CloseReason, Event};
 use crate::io::{Class, DialId, DialTarget, LinkId, Output, StoreOp, StoreTicket};
 use crate::message::StreamId;
 use crate::time::{Time, WallTime};
@@ -20,7 +21,7 @@ pub(crate) struct Effects {
     watched: Option<(StreamId, bool)>,
     next_dial: u64,
     next_ticket: u64,
-    pub(crate) counters: Counters,
+    pub(crate) counters: CoreCounters,
 }
 
 impl Effects {
@@ -74,7 +75,7 @@ impl Effects {
     pub(crate) fn dial(&mut self, to: DialTarget) -> DialId {
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
-        self.counters.count("dials");
+        self.counters.dials += 1;
         self.output(Output::Dial { dial, to });
         dial
     }
@@ -95,16 +96,6 @@ impl Effects {
             self.first = Some(output);
         } else {
             self.queue.push_back(output);
-        }
-    }
-
-    pub(crate) fn count(&mut self, name: &'static str) {
-        self.counters.count(name);
-    }
-
-    pub(crate) fn add(&mut self, name: &'static str, n: u64) {
-        if n > 0 {
-            self.counters.add(name, n);
         }
     }
 

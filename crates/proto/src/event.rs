@@ -9,7 +9,6 @@ use crate::identity::PeerId;
 use crate::message::MessageId;
 use crate::name::Name;
 use crate::record::Address;
-use crate::small::VecMap;
 
 /// Why one end closed a link; sent in the last frame on it.
 #[derive(
@@ -601,40 +600,4 @@ pub enum Event {
         /// node. If not, the others may find it dead.
         acknowledged: bool,
     },
-}
-
-/// Counters by name; the names are those of the metrics without prefix and suffix.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Counters(VecMap<&'static str, u64>);
-
-impl Counters {
-    /// Counts one.
-    pub fn count(&mut self, name: &'static str) {
-        self.add(name, 1);
-    }
-
-    /// Counts `n`.
-    pub fn add(&mut self, name: &'static str, n: u64) {
-        let c = self.0.get_or_insert(name, || 0);
-        *c = c.saturating_add(n);
-    }
-
-    /// One counter's value.
-    #[must_use]
-    pub fn get(&self, name: &str) -> u64 {
-        self.0.iter().find(|(n, _)| **n == name).map_or(0, |(_, count)| *count)
-    }
-
-    /// All counters, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().map(|(k, v)| (*k, *v))
-    }
-
-    /// Adds another set to this one.
-    pub fn merge(&mut self, other: &Counters) {
-        for (name, n) in other.iter() {
-            self.add(name, n);
-        }
-    }
 }

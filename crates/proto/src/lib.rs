@@ -33,6 +33,7 @@ pub mod wire;
 
 mod broadcast;
 mod context;
+mod counters;
 mod effects;
 mod links;
 mod membership;
@@ -48,7 +49,7 @@ mod timers;
 
 pub use batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
-pub use event::{CloseReason, Counters, Event, LinkEnd, RefuseReason};
+pub use event::{CloseReason, Event, LinkEnd, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
 pub use io::{
     Class, DeliveredMark, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role,
@@ -59,5 +60,6 @@ pub use name::{Name, NameError};
 pub use peer::{Peer, PeerSetup, PublishError, start_number};
 pub use record::{Address, Presence, Record, SignedRecord};
 pub use seed::{Seed, SeedSetup};
+pub use snapshot::Counters;
 pub use state_machine::StateMachine;
 pub use time::{Time, WallTime};

@@ -98,7 +98,7 @@ impl Links {
         if self.open.is_empty() || self.open.values().any(here) {
             return addresses;
         }
-        fx.count("loopback_addresses_ignored");
+        fx.counters.loopback_addresses_ignored += 1;
         addresses.into_iter().filter(|a| !a.is_loopback()).collect()
     }
 

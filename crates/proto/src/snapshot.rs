@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::event::Counters;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::message::MessageId;
 use crate::name::Name;
 use crate::record::Address;
+use crate::small::VecMap;
 
 /// The state of a peer in its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -327,4 +327,35 @@ pub struct SeedSnapshot {
     pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,
+}
+
+/// Counters by name; the names are those of the metrics without prefix and suffix.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Counters(VecMap<&'static str, u64>);
+
+impl Counters {
+    /// Counts `n`.
+    pub fn add(&mut self, name: &'static str, n: u64) {
+        let c = self.0.get_or_insert(name, || 0);
+        *c = c.saturating_add(n);
+    }
+
+    /// One counter's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.iter().find(|(n, _)| **n == name).map_or(0, |(_, count)| *count)
+    }
+
+    /// All counters, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(k, v)| (*k, *v))
+    }
+
+    /// Adds another set to this one.
+    pub fn merge(&mut self, other: &Counters) {
+        for (name, n) in other.iter() {
+            self.add(name, n);
+        }
+    }
 }

@@ -455,7 +455,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("neighbour", "requests_refused"),
                 ("past", "refusals_unproved"),
                 ("permit", "permits_refused"),
-                ("place", "places_declined"),
+                ("slot", "slots_declined"),
                 ("probe_reply", "probe_replies_unasked"),
                 ("publisher", "publishers_not_counted"),
                 ("question", "questions_refused"),

@@ -50,7 +50,7 @@ impl Broadcast {
                 now,
                 &AckView::new(&self.store.list, &self.trees, cx),
             ) {
-                cx.fx.count("acks_unknown");
+                cx.fx.counters.acks_unknown += 1;
                 continue;
             }
             if stream == own {
@@ -61,15 +61,12 @@ impl Broadcast {
                     self.confirmations.on_acknowledged(remote, entry.paced, now);
                 }
             } else {
-                cx.fx.add(
-                    "ack_names_refused",
-                    self.acks.on_holder_names(
-                        remote,
-                        entry,
-                        now,
-                        &AckView::new(&self.store.list, &self.trees, cx),
-                    ) as u64,
-                );
+                cx.fx.counters.ack_names_refused += self.acks.on_holder_names(
+                    remote,
+                    entry,
+                    now,
+                    &AckView::new(&self.store.list, &self.trees, cx),
+                ) as u64;
             }
             if f.congested && stream != own {
                 self.acks.on_congestion(
@@ -170,7 +167,7 @@ impl Broadcast {
         if self.outbox.is_stalled(if has_room { STALL_LIMIT_WITH_ROOM } else { STALL_LIMIT }, now) {
             // An orphaned peer acknowledges nothing; the next batch, or this census, gives it a
             // parent.
-            cx.fx.count("publishing_stalled");
+            cx.fx.counters.publishing_stalled += 1;
             self.start_census(cx, self.outbox.published());
         }
         // A lagging peer stops counting after a while, without any frame that says so.
@@ -189,7 +186,7 @@ impl Broadcast {
         {
             if let Some(n) = cx.overlay.neighbours.get(&to) {
                 let ack = Ack { entries: update.entries, congested: update.congested };
-                cx.fx.count("acknowledgements");
+                cx.fx.counters.acknowledgements += 1;
                 cx.fx.send_as(n.link, ack, Class::Announce);
             }
         }

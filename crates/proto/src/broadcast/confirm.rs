@@ -67,7 +67,7 @@ impl Broadcast {
         }
         for (id, n) in cx.overlay.neighbours.iter() {
             if self.confirmations.try_query(*id, &ranges_to_confirm, now) {
-                cx.fx.count("confirmations_asked");
+                cx.fx.counters.confirmations_asked += 1;
                 // In the queue behind the payload: the answer covers all that was sent before.
                 cx.fx.send_as(
                     n.link,
@@ -109,11 +109,11 @@ impl Broadcast {
             of_others.iter().filter(|s| is_gone(s)).map(|s| s.publisher).collect();
         let (others, earlier) = (crate::peer::count(gone.len()), crate::peer::count(of_own.len()));
         if from < to || others > 0 || earlier > 0 {
-            cx.fx.add("messages_unconfirmed", to - from);
+            cx.fx.counters.messages_unconfirmed += to - from;
             let epoch = own.epoch;
             cx.fx.event(Event::LeftUnconfirmed { epoch, from, to, others, earlier });
         } else {
-            cx.fx.count("handovers_incomplete");
+            cx.fx.counters.handovers_incomplete += 1;
         }
     }
 
@@ -173,10 +173,10 @@ impl Broadcast {
         let end =
             f.streams.iter().find(|m| stream_of_mark(m) == own).map(|m| m.next.min(published));
         if !self.confirmations.on_confirmed(remote, &f.streams, f.leaving, end, cx.now) {
-            cx.fx.count("confirmations_unasked");
+            cx.fx.counters.confirmations_unasked += 1;
             return false;
         }
-        cx.fx.count("confirmations");
+        cx.fx.counters.confirmations += 1;
         self.review_confirmed(cx);
         true
     }

@@ -35,7 +35,7 @@ impl Broadcast {
             return self.end_fetch(cx, id, Some(message));
         }
         if self.fetches.len() >= MAX_FETCHES {
-            cx.fx.count("fetches_refused");
+            cx.fx.counters.fetches_refused += 1;
             cx.fx.output(Output::Fetched { id, message: None });
             return;
         }
@@ -106,7 +106,7 @@ impl Broadcast {
         let neighbour = self.neighbours.get_mut(&remote);
         let neighbour = neighbour.filter(|n| n.served_until <= now + Duration::from_secs(1));
         let Some(n) = neighbour else {
-            cx.fx.count("data_refused");
+            cx.fx.counters.data_refused += 1;
             return cx.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
         let retained = self.store.batch_with(&id);
@@ -123,7 +123,7 @@ impl Broadcast {
         let Some(batch) = f.batch.filter(holds_it) else { return };
         let Some(message) = batch.message(f.id.sequence) else { return };
         if !asked {
-            return cx.fx.count("data_unasked");
+            return cx.fx.counters.data_unasked += 1;
         }
         if !self.store.list.contains(&f.id) {
             let (from, age_ms) = (Some(remote), f.age_ms.unwrap_or_default());

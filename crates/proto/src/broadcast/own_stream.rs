@@ -145,7 +145,7 @@ impl Broadcast {
     /// Records and reports that the stream has another epoch, after the seeds were told.
     pub(crate) fn stream_moved(&mut self, cx: &mut Context<'_>, from: u64) {
         self.confirmations.stream_moved(cx.now);
-        cx.fx.count("streams_moved");
+        cx.fx.counters.streams_moved += 1;
         let (to, messages) = (self.own_stream().epoch, self.outbox.published());
         cx.fx.event(Event::StreamMoved { from, to, messages });
     }
@@ -157,7 +157,7 @@ impl Broadcast {
 
     pub(crate) fn refuse_conflicting_batch(&mut self, cx: &mut Context<'_>, batch: &Batch) {
         let (epoch, from, to) = (batch.epoch(), batch.first(), batch.end());
-        cx.fx.count("stream_conflicts");
+        cx.fx.counters.stream_conflicts += 1;
         cx.fx.event(Event::StreamConflict { epoch, from, to });
     }
 }

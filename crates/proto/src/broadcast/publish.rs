@@ -75,7 +75,7 @@ impl Broadcast {
         if self.outbox.available_window() == 0 {
             return Err(PublishError::Busy);
         }
-        cx.fx.count("messages_published");
+        cx.fx.counters.messages_published += 1;
         Ok(self.outbox.add(cx.now, cx.fx.wall_clock(), topic, payload))
     }
 
@@ -98,7 +98,7 @@ impl Broadcast {
     ) {
         let (me, now) = (cx.id(), cx.now);
         if !self.active_publishers.record_batch(publisher, bytes, now) {
-            cx.fx.count("publishers_not_counted");
+            cx.fx.counters.publishers_not_counted += 1;
         }
         self.outbox.set_window_bound(self.active_publishers.retention_share(
             &me,
@@ -145,7 +145,7 @@ impl Broadcast {
             self.start_exploring_census(cx);
             explores = false;
         }
-        cx.fx.count("batches_published");
+        cx.fx.counters.batches_published += 1;
         self.receive(cx, &batch, Arrival::own(explores, receipt));
         self.pace(cx, false);
         self.review_receipts(cx);

@@ -234,7 +234,7 @@ impl Broadcast {
                 // A peer cannot hold more than was published.
                 Some(id) => self.receipts.note(id, h.held.min(published)),
                 None if h.token == ack_token(&cx.id()) => {}
-                None => cx.fx.count("ack_names_refused"),
+                None => cx.fx.counters.ack_names_refused += 1,
             }
         }
     }
@@ -320,7 +320,7 @@ impl Broadcast {
         for (sequence, receipt) in news {
             if receipt.complete {
                 self.receipts.pending.remove(&sequence);
-                cx.fx.count("receipts_complete");
+                cx.fx.counters.receipts_complete += 1;
             } else if let Some(pending) = self.receipts.pending.get_mut(&sequence) {
                 (pending.last_reported, pending.min_holders) =
                     (Some(receipt.clone()), receipt.held);
@@ -501,7 +501,7 @@ impl Broadcast {
             now,
             &AckView::new(&self.store.list, &self.trees, cx),
         );
-        cx.fx.count("censuses");
+        cx.fx.counters.censuses += 1;
         self.send_census(cx, &census, None);
     }
 }

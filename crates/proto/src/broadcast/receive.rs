@@ -126,7 +126,7 @@ impl Broadcast {
     /// Handles a batch without a new message.
     fn on_duplicate(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
         self.record_pull_progress(cx, batch.stream(), arrival, false);
-        cx.fx.add("messages_duplicate", batch.len() as u64);
+        cx.fx.counters.messages_duplicate += batch.len() as u64;
         self.store.retention.record_duplicate(batch);
         if let Some(from) = arrival.from.filter(|_| !arrival.pulled) {
             self.on_tree_duplicate(cx, batch.publisher(), from, arrival.kind(false));
@@ -141,10 +141,10 @@ impl Broadcast {
         arrival: Arrival,
     ) {
         if arrival.from.is_some() {
-            cx.fx.add("messages_received", messages);
-            cx.fx.count("batches_received");
+            cx.fx.counters.messages_received += messages;
+            cx.fx.counters.batches_received += 1;
         }
-        cx.fx.add("messages_duplicate", batch.len() as u64 - messages);
+        cx.fx.counters.messages_duplicate += batch.len() as u64 - messages;
         if arrival.age_ms > 0 {
             let age = Duration::from_millis(arrival.age_ms.into());
             self.store.retention.set_age(batch, age);
@@ -227,7 +227,7 @@ impl Broadcast {
             if let Some(n) = self.neighbours.get_mut(&to) {
                 n.busy_until = busy_until;
             }
-            cx.fx.count("batches_forwarded");
+            cx.fx.counters.batches_forwarded += 1;
             let batch = batch.clone();
             let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
             cx.fx.send_as(link, gossip, Class::Payload);
@@ -281,7 +281,7 @@ impl Broadcast {
                         hops: retained.hops,
                         received_at: retained.received_at,
                     };
-                    cx.fx.add("messages_delivered", delivery.count());
+                    cx.fx.counters.messages_delivered += delivery.count();
                     cx.fx.output(Output::Deliver(delivery));
                 }
                 DeliveryStep::Gap { stream, from, to } => self.report_gap(cx, stream, from, to),
@@ -297,8 +297,8 @@ impl Broadcast {
         from: u64,
         to: u64,
     ) {
-        cx.fx.count("gaps");
-        cx.fx.add("messages_missed", to - from);
+        cx.fx.counters.gaps += 1;
+        cx.fx.counters.messages_missed += to - from;
         cx.fx.event(Event::Gap { publisher, epoch, from, to });
     }
 
@@ -306,7 +306,7 @@ impl Broadcast {
     /// to slow down.
     pub(crate) fn on_congested(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
-        cx.fx.count("congestions");
+        cx.fx.counters.congestions += 1;
         let view = AckView::new(&self.store.list, &self.trees, cx);
         self.acks.on_congestion(None, now, &view);
         self.outbox.on_congestion(now);

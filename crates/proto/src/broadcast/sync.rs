@@ -227,7 +227,7 @@ impl Broadcast {
         let now = cx.now;
         match self.missing.take_refused() {
             0 => {}
-            refused => cx.fx.add("missing_refused", refused),
+            refused => cx.fx.counters.missing_refused += refused,
         }
         if self.missing.deadline().is_none_or(|at| at > now) {
             return;
@@ -248,7 +248,7 @@ impl Broadcast {
         for (neighbour, mut ranges) in due.pulls {
             ranges.truncate(MAX_PULL_RANGES);
             if let Some(n) = cx.overlay.neighbours.get(&neighbour) {
-                cx.fx.count("pulls");
+                cx.fx.counters.pulls += 1;
                 let streams = ranges.iter().map(Range::stream).collect();
                 let nonce = self.missing.record_pull(neighbour, streams, now);
                 cx.fx.send(n.link, Pull { ranges, nonce });
@@ -286,7 +286,7 @@ impl Broadcast {
                 cx.fx.send_as(link, gossip, Class::History);
             }
         }
-        cx.fx.add("batches_pulled", u64::from(batches));
+        cx.fx.counters.batches_pulled += u64::from(batches);
         // In the same queue as the batches, so that it arrives after them.
         let pulled = PullEnd { batches, refused: false, nonce: f.nonce };
         cx.fx.send_as(link, pulled, Class::History);
@@ -296,11 +296,11 @@ impl Broadcast {
     pub(crate) fn on_pull_end(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &PullEnd) {
         let (empty, now) = (f.batches == 0, cx.now);
         let Some(streams) = self.missing.take_pull(remote, f.nonce, f.refused, now) else {
-            return cx.fx.count("pulls_answered_late");
+            return cx.fx.counters.pulls_answered_late += 1;
         };
         if f.refused {
             // The neighbour may have the range: in time it is asked again, or another one is.
-            return cx.fx.count("pulls_put_off");
+            return cx.fx.counters.pulls_put_off += 1;
         }
         self.missing.on_pull_answered(&self.store.list, remote, &streams, empty, now);
         self.run_pulls(cx);
@@ -341,7 +341,7 @@ impl Broadcast {
                     let (explores, receipt, pulled) = (false, false, false);
                     let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
                     let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
-                    cx.fx.count("batches_caught_up");
+                    cx.fx.counters.batches_caught_up += 1;
                     cx.fx.send_as(link, gossip, Class::Payload);
                 }
             }

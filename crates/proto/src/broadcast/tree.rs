@@ -27,7 +27,7 @@ impl Broadcast {
             let Some(link) = cx.overlay.neighbours.get(to).map(|n| n.link) else { continue };
             match action {
                 TreeAction::Graft { publishers, recent, .. } => {
-                    cx.fx.count("grafts");
+                    cx.fx.counters.grafts += 1;
                     let have = match last.take_if(|(of, _)| *of == recent) {
                         Some((_, have)) => have,
                         None => sync::entries_of(&self.store.list, &recent),
@@ -36,7 +36,7 @@ impl Broadcast {
                     cx.fx.send(link, Graft { publishers, have });
                 }
                 TreeAction::Prune { publishers, .. } => {
-                    cx.fx.count("prunes");
+                    cx.fx.counters.prunes += 1;
                     cx.fx.send(link, Prune { publishers });
                 }
             }
@@ -80,7 +80,7 @@ impl Broadcast {
             };
         let actions = self.trees.on_announced_earlier(&stream.publisher, neighbour, by, now);
         if !actions.is_empty() {
-            cx.fx.count("late_parents_left");
+            cx.fx.counters.late_parents_left += 1;
             self.apply_tree_actions(cx, actions);
             self.acks.on_parent_change(stream.publisher, now);
         }

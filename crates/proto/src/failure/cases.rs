@@ -86,7 +86,7 @@ impl Cases {
 
     /// Handles lateness of this seed itself: probes get as much more time.
     pub(crate) fn on_late(&mut self, cx: &mut CaseContext<'_>, late: Duration) {
-        cx.fx.count("late_wakeups");
+        cx.fx.counters.late_wakeups += 1;
         self.open.update_all(|case| case.probe.postpone(late));
         self.awake_since = cx.now;
         self.is_behind = true;
@@ -131,9 +131,9 @@ impl Cases {
         // A late answer: paths are slower than configured.
         let burst = cx.config.probe_burst();
         if cx.now.since(asked) > burst / 2 && self.health.record_trouble(cx.now, burst) {
-            cx.fx.count("local_health_lowered");
+            cx.fx.counters.local_health_lowered += 1;
         }
-        cx.fx.count("accusations_refuted");
+        cx.fx.counters.accusations_refuted += 1;
         let name = name_of(cx.registry, &remote);
         cx.fx.event(Event::AccusationRefuted { id: remote, name });
     }
@@ -142,7 +142,7 @@ impl Cases {
     /// seeds, although it has heard from the accused since.
     pub(super) fn close(&mut self, cx: &mut CaseContext<'_>, subject: &PeerId) {
         if self.open.remove(subject).is_some_and(|case| case.has_voted) {
-            cx.fx.count("votes_withdrawn");
+            cx.fx.counters.votes_withdrawn += 1;
             send_votes(cx, &Votes { withdrawn: Some(*subject), ..EMPTY_VOTES });
         }
     }

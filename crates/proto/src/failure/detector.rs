@@ -9,7 +9,7 @@ use crate::context::{Context, View};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
-use crate::links::{DialPurpose, LinkPurpose};
+use crate::links::{DialPurpose, Link, LinkPurpose};
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
@@ -229,7 +229,7 @@ impl FailureDetector {
     /// Records that this peer itself, or its own link, is late.
     pub(crate) fn record_trouble(&mut self, cx: &mut Context<'_>) {
         if self.health.record_trouble(cx.now, cx.config.ping_interval()) {
-            cx.fx.count("local_health_lowered");
+            cx.fx.counters.local_health_lowered += 1;
         }
     }
 
@@ -272,7 +272,7 @@ impl FailureDetector {
         if is_dead || self.suspects.contains_key(&id) {
             return false;
         }
-        cx.fx.count("suspicions");
+        cx.fx.counters.suspicions += 1;
         let (name, incarnation) = (record.name.clone(), record.incarnation);
         cx.fx.event(Event::Suspected { id, name, incarnation });
         let configured = cx.config.probe_burst();
@@ -336,6 +336,33 @@ impl FailureDetector {
         }
     }
 
+    /// Moves indirect probes through a peer that becomes a neighbour to its new link.
+    pub(crate) fn move_indirect_probes(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        helper: PeerId,
+    ) {
+        let asks =
+            |l: &Link| l.remote == helper && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
+        let asking: Vec<(LinkId, LinkPurpose)> = cx
+            .links
+            .open
+            .iter()
+            .filter(|(at, l)| **at != link && asks(l))
+            .map(|(at, l)| (*at, l.purpose.clone()))
+            .collect();
+        for (at, purpose) in asking {
+            cx.links.close(cx.fx, at, CloseReason::Done);
+            if let LinkPurpose::IndirectProbe(subject) = purpose
+                && let Some(s) = self.suspects.get(&subject)
+            {
+                let (subject, incarnation) = (*subject, s.record.incarnation);
+                cx.fx.send(link, ProbeRequest { subject, incarnation });
+            }
+        }
+    }
+
     /// Records that the dial of a probe has ended.
     pub(crate) fn probe_dial_ended(&mut self, id: &PeerId) {
         if let Some(s) = self.suspects.get_mut(id) {
@@ -392,7 +419,7 @@ impl FailureDetector {
             return false;
         }
         if s.probe.extensions == 0 {
-            cx.fx.count("self_doubts");
+            cx.fx.counters.self_doubts += 1;
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let (failing, links) = (count(failing), count(failing + sound));
             cx.fx.event(Event::SelfDoubt { failing, links });
@@ -408,7 +435,7 @@ impl FailureDetector {
         evidence: Evidence,
     ) -> Option<ClearOutcome> {
         let s = self.suspects.remove(&id)?;
-        cx.fx.count("suspicions_cleared");
+        cx.fx.counters.suspicions_cleared += 1;
         if let Some(watch) = self.watches.get_mut(&id) {
             watch.resume(cx.now);
         }
@@ -424,7 +451,7 @@ impl FailureDetector {
             (Evidence::Traffic, Some(watch)) => {
                 let refused =
                     requesters.iter().filter(|l| !watch.add_indirect_probe(cx.now, **l)).count();
-                cx.fx.add("questions_refused", refused as u64);
+                cx.fx.counters.questions_refused += refused as u64;
             }
             // The finding of another neighbour may be older than the question.
             _ => answer_indirect_probes(cx, requesters, id, Verdict::Unknown),
@@ -474,7 +501,7 @@ impl FailureDetector {
                 if watch.add_indirect_probe(cx.now, link) {
                     return;
                 }
-                cx.fx.count("questions_refused");
+                cx.fx.counters.questions_refused += 1;
                 Verdict::Unknown
             }
         };
@@ -495,7 +522,7 @@ impl FailureDetector {
         let s = self.suspects.get_mut(&f.subject)?;
         // Only the neighbours that were asked count.
         if !s.probe.helpers.contains(&remote) {
-            cx.fx.count("probe_replies_unasked");
+            cx.fx.counters.probe_replies_unasked += 1;
             return None;
         }
         s.probe.verdicts.insert(remote, f.verdict);

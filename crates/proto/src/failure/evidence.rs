@@ -32,7 +32,7 @@ impl Cases {
         report: Signed<DeathReport>,
     ) -> Option<PeerId> {
         if report.reporter != remote {
-            cx.fx.count("reports_refused");
+            cx.fx.counters.reports_refused += 1;
             return None;
         }
         if send_verdict(cx, link, &report) || !self.add_report(cx, report.clone()) {
@@ -51,7 +51,7 @@ impl Cases {
         testimony: Signed<Testimony>,
     ) -> Option<PeerId> {
         if testimony.witness != remote {
-            cx.fx.count("testimonies_refused");
+            cx.fx.counters.testimonies_refused += 1;
             return None;
         }
         if !self.add_testimony(cx, testimony.clone()) {
@@ -71,7 +71,7 @@ impl Cases {
     ) -> BTreeSet<PeerId> {
         let mut subjects = BTreeSet::new();
         if !cx.registry.trusted().contains(&remote) {
-            cx.fx.count("frames_from_unproved_seeds");
+            cx.fx.counters.frames_from_unproved_seeds += 1;
             return subjects;
         }
         // First, because the other parts belong to the case that this opens.
@@ -104,7 +104,7 @@ impl Cases {
         if has_case && vote.seed == remote && is_current(cx.registry, &subject, incarnation) {
             self.open.update(&subject, |case| case.add_vote(vote, cx.now));
         } else {
-            cx.fx.count("votes_refused");
+            cx.fx.counters.votes_refused += 1;
         }
     }
 
@@ -120,7 +120,7 @@ impl Cases {
             let is_new = self.open.update(&subject, |case| case.add_testimony(testimony, cx.now));
             return is_new == Some(true);
         }
-        cx.fx.count("testimonies_refused");
+        cx.fx.counters.testimonies_refused += 1;
         false
     }
 
@@ -129,12 +129,12 @@ impl Cases {
         let (subject, reporter, incarnation) =
             (report.subject, report.reporter, report.incarnation);
         if !is_current(cx.registry, &subject, incarnation) || !is_alive(cx.registry, &reporter) {
-            cx.fx.count("reports_refused");
+            cx.fx.counters.reports_refused += 1;
             return false;
         }
         let is_new = !self.open.contains(&subject);
         if is_new && self.open.is_full() {
-            cx.fx.count("cases_refused");
+            cx.fx.counters.cases_refused += 1;
             return false;
         }
         let (nonce, factor) = (cx.rng.u64(), self.health.timeout_factor());
@@ -157,7 +157,7 @@ impl Cases {
         let Some(reports) = reports.flatten() else { return false };
         let (reports, needed) = (count(reports), count(self.needed(cx.registry, &subject)));
         let name = name_of(cx.registry, &subject);
-        cx.fx.count("reports");
+        cx.fx.counters.reports += 1;
         cx.fx.event(Event::DeathReported { id: subject, name, reporter, reports, needed });
         true
     }

@@ -25,7 +25,7 @@ impl Cases {
             return None;
         }
         self.open.update(&subject, |case| case.lost = true);
-        cx.fx.count("registrants_lost");
+        cx.fx.counters.registrants_lost += 1;
         send_votes(cx, &Votes { lost: Some(lost), ..EMPTY_VOTES });
         Some(subject)
     }
@@ -42,7 +42,7 @@ impl Cases {
             return true;
         }
         if self.open.is_full() {
-            cx.fx.count("cases_refused");
+            cx.fx.counters.cases_refused += 1;
             return false;
         }
         let (nonce, factor) = (cx.rng.u64(), self.health.timeout_factor());
@@ -74,7 +74,7 @@ impl Cases {
         let is_silent = |link: &LinkId| last_heard(link).is_some_and(|at| now.since(at) >= limit);
         let links = cx.registry.registrants().iter().map(|(_, link)| *link);
         let silent: Vec<LinkId> = links.filter(is_silent).collect();
-        cx.fx.add("registrants_silent", silent.len() as u64);
+        cx.fx.counters.registrants_silent += silent.len() as u64;
         silent
     }
 }

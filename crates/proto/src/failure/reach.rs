@@ -167,7 +167,7 @@ impl Cases {
         if self.reach.doubts_since.is_none() {
             self.reach.doubts_since = Some(cx.now);
             let (reached, all) = self.count_reached(cx.registry);
-            cx.fx.count("self_doubts");
+            cx.fx.counters.self_doubts += 1;
             cx.fx.event(Event::SelfDoubt { failing: count(all - reached), links: count(all) });
         }
         self.begin_reach_check(cx);

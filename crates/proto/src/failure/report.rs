@@ -50,7 +50,7 @@ impl FailureDetector {
         let (id, incarnation) = (suspect.record.id, suspect.record.incarnation);
         let report = DeathReport { reporter: cx.id(), subject: id, incarnation, adjacency };
         let statement = Signed::sign(report, cx.identity);
-        cx.fx.count("reports");
+        cx.fx.counters.reports += 1;
         let name = suspect.record.name.clone();
         cx.fx.event(Event::Reported { id, name, incarnation });
         for link in cx.view.membership.registrations.links() {
@@ -63,7 +63,7 @@ impl FailureDetector {
             let first = self.reports.iter().min_by_key(|(_, r)| r.until).map(|(id, _)| *id);
             if let Some(first) = first {
                 self.reports.remove(&first);
-                cx.fx.count("reports_forgotten");
+                cx.fx.counters.reports_forgotten += 1;
             }
         }
         self.reports.insert(id, PendingReport { statement, until, suspect });
@@ -120,7 +120,7 @@ impl FailureDetector {
     pub(crate) fn testify(&self, cx: &mut Context<'_>, appointment: Signed<Appointment>) {
         let testimony = Testimony { witness: cx.id(), appointment };
         let testimony = Signed::sign(testimony, cx.identity);
-        cx.fx.count("testimonies");
+        cx.fx.counters.testimonies += 1;
         for link in cx.view.membership.registrations.links() {
             cx.fx.send(link, Testify { testimony: testimony.clone() });
         }

@@ -20,7 +20,7 @@ impl Cases {
         let due = self.open.due(cx.now);
         for subject in &due {
             if self.open.update(subject, |c| c.probe.check_failed(cx.now)) == Some(true) {
-                cx.fx.count("probes_failed");
+                cx.fx.counters.probes_failed += 1;
             }
         }
         due
@@ -59,7 +59,7 @@ impl Cases {
         });
         let Some((votes, witnesses)) = vote.flatten() else { return };
         let name = name_of(cx.registry, &subject);
-        cx.fx.count("votes");
+        cx.fx.counters.votes += 1;
         cx.fx.event(Event::Voted { id: subject, name, witnesses });
         send_votes(cx, &votes);
     }
@@ -76,7 +76,7 @@ impl Cases {
         };
         let Some(entry) = cx.registry.table().get(&subject) else { return };
         for (witness, link) in self.draw_witnesses(cx, &subject, missing) {
-            cx.fx.count("witnesses_appointed");
+            cx.fx.counters.witnesses_appointed += 1;
             let seed = cx.identity.id();
             let appointment = Appointment { seed, witness, subject, incarnation };
             let appointment = Signed::sign(appointment, cx.identity);
@@ -127,12 +127,12 @@ impl Cases {
         });
         match votes {
             Some(Some(votes)) => {
-                cx.fx.count("cases_repeated");
+                cx.fx.counters.cases_repeated += 1;
                 send_votes(cx, &votes);
             }
             Some(None) => {
                 self.close(cx, &subject);
-                cx.fx.count("cases_expired");
+                cx.fx.counters.cases_expired += 1;
             }
             None => {}
         }

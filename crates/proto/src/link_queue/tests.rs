@@ -191,13 +191,13 @@ fn congestion_is_reported_once_until_less_than_a_quarter_is_in_use() {
             .filter(|number| add(queue, Class::Payload, *number) == EnqueueOutcome::Congested)
             .collect()
     };
-    assert_eq!(add_some(&mut queue, 5), [], "exactly a half is not more than a half");
+    assert_eq!(add_some(&mut queue, 5), [0_usize; 0], "exactly a half is not more than a half");
     assert_eq!(add_some(&mut queue, 5), [0]);
     for _ in 0..7 {
         let _ = next(&mut queue);
     }
     assert_eq!(queue.bytes(Class::Payload), 300);
-    assert_eq!(add_some(&mut queue, 7), [], "never below a quarter");
+    assert_eq!(add_some(&mut queue, 7), [0_usize; 0], "never below a quarter");
     for _ in 0..8 {
         let _ = next(&mut queue);
     }

@@ -90,6 +90,50 @@ impl LocalRecord {
 }
 
 impl LocalRecord {
+    /// Signs the next record; `change` edits it.
+    pub(crate) fn renew(
+        &mut self,
+        identity: &Identity,
+        degree: u16,
+        target: u16,
+        change: impl FnOnce(&mut Record),
+    ) {
+        let mut record = self.record.body().clone();
+        record.sequence += 1;
+        (record.degree, record.target) = (degree, target);
+        record.other_process = self.other_process;
+        record.participates = self.participates_since.is_some();
+        change(&mut record);
+        let version = (record.incarnation, record.sequence);
+        let is_first = self.participates_from.is_none_or(|from| from.0 < record.incarnation);
+        if record.participates && is_first {
+            self.participates_from = Some(version);
+        }
+        self.record = Signed::sign(record, identity);
+    }
+
+    /// The record with this degree and target.
+    pub(crate) fn current(
+        &mut self,
+        identity: &Identity,
+        degree: u16,
+        target: u16,
+    ) -> SignedRecord {
+        if !self.is_leaving() && (self.record.degree, self.record.target) != (degree, target) {
+            self.renew(identity, degree, target, |_| {});
+        }
+        self.record.clone()
+    }
+
+    /// Begins to participate with the first neighbour since the process started: from now on
+    /// receipts wait for this peer, so the seeds get the record at once.
+    pub(crate) fn begin_to_participate(&mut self, now: Time) {
+        self.participates_since = Some(now);
+        if !self.is_leaving() {
+            self.update_at = Some(now);
+        }
+    }
+
     /// Whether every seed that holds the registration knows that this peer participates.
     pub(crate) fn participation_is_known(&self, registrations: &Registrations) -> bool {
         let known = registrations.slots.iter().filter_map(|s| s.acknowledged);

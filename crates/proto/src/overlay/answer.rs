@@ -1,17 +1,19 @@
 //! The answer to a request for a neighbour: the capacity check of Peer Request / Peer Reply.
 
-use super::{EdgeLoad, Overlay};
-use crate::event::RefuseReason;
+use super::request::adjacency;
+use super::{EdgeLoad, Overlay, OverlayContext};
+use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
+use crate::io::LinkId;
 use crate::limits::MAX_NEIGHBOURS;
 use crate::random::RngStream;
-use crate::record::Record;
+use crate::record::{Record, SignedRecord};
 use crate::time::Time;
-use crate::wire::PeerRequestKind;
+use crate::wire::{Accept, PeerReply, PeerRequest, PeerRequestKind, Permit, Reject};
 
 /// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RequestAnswer {
+enum RequestAnswer {
     /// Yes.
     Accept,
     /// Yes, in the place of this neighbour, which is closed.
@@ -26,12 +28,12 @@ pub(crate) enum RequestAnswer {
 
 impl Overlay {
     /// Decides on the request of a peer that is not a neighbour and not known to be dead.
-    pub(crate) fn answer(
+    fn answer(
         &mut self,
         requester: &Record,
         kind: PeerRequestKind,
         named: &[PeerId],
-        edges: &impl EdgeLoad,
+        edges: &dyn EdgeLoad,
         now: Time,
         rng: &mut RngStream,
     ) -> RequestAnswer {
@@ -106,12 +108,107 @@ impl Overlay {
         }
     }
 
+    /// Handles the request of a live peer that is no neighbour and whose record was merged.
+    pub(crate) fn on_peer_request(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        link: LinkId,
+        remote: PeerId,
+        f: PeerRequest,
+    ) {
+        if let Some(own) = self.requests.get(&remote) {
+            if cx.identity.id() < remote && own.race.is_none() {
+                // Both ask: the request of the smaller id stands.
+                return self.refuse(cx, link, remote, RefuseReason::Crossed);
+            }
+            self.cancel_request(cx, remote, CloseReason::Duplicate, Some(link));
+        }
+        let (edges, now) = (cx.edges, cx.now);
+        let answer = self.answer(&f.record, f.kind, &f.neighbours, edges, now, cx.rng);
+        self.send_answer(cx, link, remote, f, answer);
+    }
+
+    fn send_answer(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        link: LinkId,
+        remote: PeerId,
+        f: PeerRequest,
+        answer: RequestAnswer,
+    ) {
+        let now = cx.now;
+        let (replaced, given) = match answer {
+            RequestAnswer::Refuse(reason) => return self.refuse(cx, link, remote, reason),
+            RequestAnswer::RefuseAndTransfer(v) => {
+                return self.refuse_and_transfer(cx, link, remote, v, taker(f.kind, remote));
+            }
+            RequestAnswer::Accept => (None, None),
+            RequestAnswer::AcceptInPlaceOf(of) => (Some(of), None),
+            RequestAnswer::AcceptAndTransfer(v) => (None, Some(v)),
+        };
+        let adjacency = adjacency(cx, remote);
+        self.attach(cx, link, remote, f.record, f.adjacency);
+        let transfer = given.and_then(|v| {
+            self.promise(&v, now);
+            let n = self.neighbours.get(&v)?;
+            cx.fx.send(n.link, Permit { peer: taker(f.kind, remote) });
+            Some(n.record.clone())
+        });
+        let record = self.current_record(cx);
+        cx.fx.send(link, PeerReply::Accept(Accept { record, adjacency, transfer }));
+        if let Some(of) = replaced {
+            self.drop_replaced(cx, of);
+        }
+    }
+
+    fn refuse_and_transfer(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        link: LinkId,
+        remote: PeerId,
+        v: PeerId,
+        taker: PeerId,
+    ) {
+        let now = cx.now;
+        self.promise(&v, now);
+        let Some(n) = self.neighbours.get(&v) else { return };
+        let transfer = Some(n.record.clone());
+        cx.fx.send(n.link, Permit { peer: taker });
+        self.send_reject(cx, link, remote, RefuseReason::Full, transfer);
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        link: LinkId,
+        remote: PeerId,
+        reason: RefuseReason,
+    ) {
+        self.send_reject(cx, link, remote, reason, None);
+    }
+
+    fn send_reject(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        link: LinkId,
+        remote: PeerId,
+        reason: RefuseReason,
+        transfer: Option<SignedRecord>,
+    ) {
+        cx.fx.counters.requests_refused += 1;
+        cx.fx.event(Event::RequestRefused { peer: remote, by_this_node: true, reason });
+        let record = self.current_record(cx);
+        cx.fx.send(link, PeerReply::Reject(Reject { reason, record, transfer }));
+        // The requester closes the link when it has read the answer; an idle link is closed in
+        // time.
+    }
+
     /// A neighbour that can be transferred to the requester (or, in an exchange, to `other`).
     fn transferable_neighbour(
         &self,
         requester: PeerId,
         other: Option<PeerId>,
-        (named, edges): (&[PeerId], &impl EdgeLoad),
+        (named, edges): (&[PeerId], &dyn EdgeLoad),
         now: Time,
         rng: &mut RngStream,
     ) -> Option<PeerId> {
@@ -137,13 +234,22 @@ impl Overlay {
         &self,
         some: &[(PeerId, bool)],
         can_wait: bool,
-        edges: &impl EdgeLoad,
+        edges: &dyn EdgeLoad,
         rng: &mut RngStream,
     ) -> Option<PeerId> {
         let idle =
             some.iter().filter(|(_, busy)| self.prefers_short_links() && !busy).map(|(id, _)| *id);
         let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
         farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
+    }
+}
+
+/// The peer that gets the granted edge: in an exchange it is not the requester but the neighbour
+/// that the requester gives.
+const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
+    match kind {
+        PeerRequestKind::EdgeSwap { give } | PeerRequestKind::SurplusPairing { give } => give,
+        _ => requester,
     }
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use super::Overlay;
+use super::{Overlay, OverlayContext, OverlayEffect};
 use crate::identity::PeerId;
 use crate::membership::{Member, Members};
 use crate::random::RngStream;
@@ -30,8 +30,8 @@ const FREE_PLACES_LIST_INTERVAL: Duration = Duration::from_secs(1);
 /// A request to send: its kind, and its candidates, of which the nearest is asked.
 #[derive(Debug)]
 pub(crate) struct PlannedRequest {
-    pub(crate) candidates: Vec<PeerId>,
-    pub(crate) kind: PeerRequestKind,
+    candidates: Vec<PeerId>,
+    kind: PeerRequestKind,
 }
 
 /// When to look next, and since when neighbours are missing.
@@ -70,7 +70,7 @@ impl FillState {
     /// Whether to ask a seed for peers with free slots: neighbours are missing, and the known peers
     /// have no free slots, as far as is known. Degrees are not pushed; they would be most of the
     /// traffic.
-    pub(crate) fn wants_list(&mut self, now: Time) -> bool {
+    fn wants_list(&mut self, now: Time) -> bool {
         let wants = self.short_since.is_some_and(|since| now.since(since) >= HAND_OVER_AFTER / 2)
             && now >= self.list_after;
         if wants {
@@ -81,8 +81,30 @@ impl FillState {
 }
 
 impl Overlay {
-    /// The requests to send now. To be called when [`FillState::next`] has come.
-    pub(crate) fn fill(
+    /// A round of looking for missing edges: the requests to send now.
+    pub(crate) fn look_for_edges(&mut self, cx: &mut OverlayContext<'_>) -> Vec<PlannedRequest> {
+        let (me, members) = (cx.identity.id(), &cx.membership.members);
+        let requests = self.plan_requests(me, members, cx.now, cx.rng);
+        let is_for_slot = |r: &PlannedRequest| matches!(r.kind, PeerRequestKind::FreeSlot);
+        if !requests.iter().any(is_for_slot) && self.fill.wants_list(cx.now) {
+            self.effects.push(OverlayEffect::ListWanted);
+        }
+        requests
+    }
+
+    /// Sends the requests of a round.
+    pub(crate) fn send_requests(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        requests: Vec<PlannedRequest>,
+    ) {
+        for PlannedRequest { candidates, kind } in requests {
+            self.ask_nearest(cx, &candidates, kind);
+        }
+    }
+
+    /// The requests to send now.
+    fn plan_requests(
         &mut self,
         me: PeerId,
         members: &Members,

@@ -1,32 +1,43 @@
 //! The overlay: which peers are linked, so that the degrees follow the configured power law.
 //!
 //! Each peer has a target degree ([`target`]). It asks peers with free slots; where none are left,
-//! it gets its edges by a transfer that changes no other degree. This module decides; the peer
-//! sends.
+//! it gets its edges by a transfer that changes no other degree. An edge passes through this module
+//! in one direction: a round of `fill` (or a `swap`, a surplus in `trim`, a death in `heal`) → `request` →
+//! `answer` at the other end → `reply` → `edges`.
 
 mod answer;
+mod edges;
 mod fill;
 mod heal;
+mod reply;
+mod request;
+mod swap;
 pub mod target;
 mod trim;
 
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::config::Config;
+use crate::effects::Effects;
 use crate::failure::Adjacency;
-use crate::identity::PeerId;
+use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
+use crate::links::Links;
+use crate::membership::{LocalRecord, Membership};
+use crate::random::RngStream;
 use crate::record::{Address, CompactAddress, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
-use crate::wire::PeerRequestKind;
+use crate::timers::{PeerTimer, Timers};
+use crate::wire::{Accept, PeerRequest, PeerRequestKind};
 
-pub(crate) use answer::RequestAnswer;
-pub(crate) use fill::{FillState, PlannedRequest};
-pub(crate) use heal::partner as heal_partner;
-pub(crate) use trim::{SurplusSearch, TrimAction};
+pub(crate) use request::AVOID_UNREACHABLE;
+
+use fill::FillState;
+use trim::SurplusSearch;
 
 /// How long a permission to take over an edge is valid.
 const PERMIT_LIFETIME: Duration = Duration::from_secs(10);
@@ -80,6 +91,40 @@ pub(crate) struct PendingRequest {
     pub(crate) race: Option<u64>,
 }
 
+/// What a call of the overlay may use. The records of members and of this peer are changed in
+/// passing: whom to avoid, and the degree.
+pub(crate) struct OverlayContext<'a> {
+    pub(crate) now: Time,
+    pub(crate) config: &'a Config,
+    pub(crate) identity: &'a Identity,
+    pub(crate) fx: &'a mut Effects,
+    pub(crate) links: &'a mut Links,
+    pub(crate) rng: &'a mut RngStream,
+    pub(crate) membership: &'a mut Membership,
+    pub(crate) edges: &'a dyn EdgeLoad,
+}
+
+/// What other concerns have to do after a call of the overlay.
+#[derive(Debug)]
+pub(crate) enum OverlayEffect {
+    /// An edge began: watch it, and compare message lists over it.
+    NeighbourUp {
+        /// The neighbour.
+        id: PeerId,
+        /// Its link.
+        link: LinkId,
+    },
+    /// An edge ended.
+    NeighbourDown {
+        /// The former neighbour.
+        id: PeerId,
+    },
+    /// Request a list of peers with their degrees from a seed.
+    ListWanted,
+    /// A peer holds this one to be dead: ask the seeds with a new record.
+    RecordDoubted,
+}
+
 /// The state of the overlay at one peer.
 #[derive(Debug)]
 pub(crate) struct Overlay {
@@ -101,6 +146,8 @@ pub(crate) struct Overlay {
     pub(crate) surplus_search: SurplusSearch,
     /// When to send the neighbours the list of neighbours.
     pub(crate) announce_at: Option<Time>,
+    /// For other concerns, since they were taken last.
+    pub(crate) effects: Vec<OverlayEffect>,
 }
 
 impl Overlay {
@@ -118,6 +165,7 @@ impl Overlay {
             trim_at: None,
             surplus_search: SurplusSearch::new(),
             announce_at: None,
+            effects: Vec::new(),
         }
     }
 
@@ -130,22 +178,28 @@ impl Overlay {
         self.dial_candidates > 1
     }
 
-    /// Begins a race between candidates that are dialled for one request: the first linked one is
-    /// asked.
-    pub(crate) fn begin_race(&mut self, between: &[PeerId]) {
-        self.races += 1;
-        for id in between {
-            if let Some(request) = self.requests.get_mut(id) {
-                request.race = Some(self.races);
-            }
+    /// Sets the timers of the overlay.
+    pub(crate) fn set_timers(&self, timers: &mut Timers<PeerTimer>) {
+        timers.set(PeerTimer::Fill, self.fill.next);
+        timers.set(PeerTimer::Swap, self.next_swap);
+        timers.set(PeerTimer::Trim, self.trim_at);
+        timers.set(PeerTimer::Neighbourhood, self.announce_at);
+    }
+
+    /// Performs the action of an expired timer.
+    pub(crate) fn on_timer(&mut self, cx: &mut OverlayContext<'_>, timer: PeerTimer) {
+        match timer {
+            PeerTimer::Swap => self.request_swap(cx),
+            PeerTimer::Trim => self.trim(cx),
+            PeerTimer::Neighbourhood => self.announce_neighbourhood(cx),
+            _ => {}
         }
     }
 
-    /// Ends the race of a candidate whose link is up. Returns the other candidates.
-    pub(crate) fn end_race(&mut self, first: &PeerId) -> Vec<PeerId> {
-        let race = self.requests.get_mut(first).and_then(|r| r.race.take());
-        let of_it = |r: &PendingRequest| race.is_some() && r.race == race;
-        self.requests.iter().filter(|(_, r)| of_it(r)).map(|(id, _)| *id).collect()
+    /// Whether this peer accepts no new neighbours: while draining it needs at most one, to hand
+    /// over to.
+    pub(crate) fn takes_no_neighbours(&self, own: &LocalRecord) -> bool {
+        own.is_leaving() || (own.is_draining() && !self.neighbours.is_empty())
     }
 
     /// Number of missing neighbours.
@@ -180,4 +234,27 @@ impl Overlay {
             n.promised = Some(now + PERMIT_LIFETIME);
         }
     }
+}
+
+/// Whether a request carries the record of its sender, and the sender's statement that it is a
+/// neighbour of `me`.
+pub(crate) fn is_request_from(f: &PeerRequest, remote: PeerId, me: PeerId) -> bool {
+    belong_together(&f.record, &f.adjacency, remote, me)
+}
+
+/// The same for the acceptance of a request.
+pub(crate) fn is_accept_from(f: &Accept, remote: PeerId, me: PeerId) -> bool {
+    belong_together(&f.record, &f.adjacency, remote, me)
+}
+
+fn belong_together(
+    record: &SignedRecord,
+    adjacency: &Signed<Adjacency>,
+    remote: PeerId,
+    me: PeerId,
+) -> bool {
+    record.id == remote
+        && adjacency.subject == remote
+        && adjacency.neighbour == me
+        && adjacency.incarnation == record.incarnation
 }

@@ -12,10 +12,12 @@
 
 use core::time::Duration;
 
-use super::{EdgeLoad, Overlay};
+use super::{EdgeLoad, Neighbour, Overlay, OverlayContext, OverlayEffect};
 use crate::identity::PeerId;
+use crate::membership::Member;
 use crate::random::RngStream;
 use crate::time::Time;
+use crate::wire::{PeerRequestKind, Permit, Redirect};
 
 /// Pause between two pairs, until the last one shows in the degree.
 const PAIR_PAUSE: Duration = Duration::from_millis(300);
@@ -29,9 +31,12 @@ const MAX_SEARCH_WAIT: Duration = Duration::from_secs(60);
 /// How long a list of the seeds takes to arrive in nearly all cases.
 const LIST_ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
+/// The degree in a record that a seed has listed so lately is up to date.
+const FRESH_RECORD: Duration = Duration::from_secs(15);
+
 /// How to give up a surplus neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TrimAction {
+enum TrimAction {
     /// These two neighbours can link with each other instead of with this peer.
     Pair(PeerId, PeerId),
     /// All neighbours are linked with each other already, as happens in small networks: no other
@@ -60,7 +65,7 @@ impl SurplusSearch {
 
     /// Whether to request a list because no peer with a surplus neighbour is known, to look again
     /// when it has arrived. If that did not help, there is none for now.
-    pub(crate) fn wants_list(&mut self, now: Time) -> bool {
+    fn wants_list(&mut self, now: Time) -> bool {
         self.listed = !self.listed;
         if self.listed {
             self.at = self.at.min(now + LIST_ARRIVAL_TIME);
@@ -101,11 +106,56 @@ impl Overlay {
         self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
     }
 
+    /// Gives up surplus neighbours.
+    pub(crate) fn trim(&mut self, cx: &mut OverlayContext<'_>) {
+        let now = cx.now;
+        let me = cx.identity.id();
+        let (a, b) = match self.choose_surplus(&me, cx.edges, now, cx.rng) {
+            Some(TrimAction::Pair(a, b)) => (a, b),
+            Some(TrimAction::Drop(id) | TrimAction::DropShared(id)) => {
+                cx.fx.counters.edges_given_up += 1;
+                return self.drop_replaced(cx, id);
+            }
+            Some(TrimAction::FindPartner) => return self.find_surplus_partner(cx),
+            None => return,
+        };
+        let in_place_of = me;
+        let links = (self.neighbours.get(&a), self.neighbours.get(&b));
+        let (Some(na), Some(nb)) = links else { return };
+        cx.fx.send(nb.link, Permit { peer: a });
+        cx.fx.send(na.link, Redirect { to: nb.record.clone(), in_place_of });
+        self.promise(&a, now);
+        self.promise(&b, now);
+    }
+
+    /// Looks for another peer with a surplus neighbour: i-a, u-b become a-b.
+    fn find_surplus_partner(&mut self, cx: &mut OverlayContext<'_>) {
+        let now = cx.now;
+        let over = |(id, m): &(&PeerId, &Member)| {
+            m.record.degree > m.record.target
+                && now.since(m.confirmed) < FRESH_RECORD
+                && self.may_exchange(id, m, now)
+        };
+        let others: Vec<PeerId> =
+            cx.membership.members.alive().filter(over).map(|(id, _)| *id).collect();
+        let Some(&other) = others.get(cx.rng.below(others.len())) else {
+            // The degrees of others are not pushed; the seeds know them better.
+            if self.surplus_search.wants_list(now) {
+                self.effects.push(OverlayEffect::ListWanted);
+            }
+            return;
+        };
+        let idle = |(id, n): &(&PeerId, &Neighbour)| !n.is_promised(now) && !cx.edges.is_busy(id);
+        let give: Vec<PeerId> = self.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
+        let Some(&give) = give.get(cx.rng.below(give.len())) else { return };
+        self.ask_member(cx, other, PeerRequestKind::SurplusPairing { give });
+    }
+
     /// Decides how to give up a surplus neighbour, if that is due.
-    pub(crate) fn trim(
+    fn choose_surplus(
         &mut self,
         me: &PeerId,
-        edges: &impl EdgeLoad,
+        edges: &dyn EdgeLoad,
         now: Time,
         rng: &mut RngStream,
     ) -> Option<TrimAction> {
@@ -150,7 +200,7 @@ impl Overlay {
     fn shared_surplus_neighbour(
         &self,
         me: &PeerId,
-        edges: &impl EdgeLoad,
+        edges: &dyn EdgeLoad,
         now: Time,
         rng: &mut RngStream,
     ) -> Option<PeerId> {

@@ -60,7 +60,7 @@ impl Peer {
         self.renew_record(|r| r.addresses = addresses);
         self.schedule_record_update();
         if let (Some(from), Some(to)) = (before, self.membership.own.observed) {
-            self.fx.count("address_changes");
+            self.fx.counters.address_changes += 1;
             self.fx.event(Event::AddressChanged { from, to });
         }
     }

@@ -20,6 +20,7 @@ use core::time::Duration;
 use super::Peer;
 use crate::event::{CloseReason, Event};
 use crate::io::{LinkId, StoreOp};
+use crate::overlay::Overlay;
 use crate::record::SignedRecord;
 use crate::snapshot::PeerState;
 use crate::wire::Register;
@@ -57,7 +58,7 @@ impl Peer {
             return;
         }
         self.membership.own.reported_process = Some(record.process);
-        self.fx.count("duplicate_identities");
+        self.fx.counters.duplicate_identities += 1;
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
         // After the last record, because a driver ends with this event.
@@ -87,11 +88,11 @@ impl Peer {
                 (r.incarnation, r.sequence) = (incarnation, 0);
             }
         });
-        self.fx.count("identity_claims");
+        self.fx.counters.identity_claims += 1;
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(now);
         // Other peers may have ended their edges for the record of the other process.
-        self.schedule_swaps();
+        self.with_overlay(Overlay::schedule_swaps);
     }
 
     /// Ends without Leave, which would be one of the other process as well: its links and its

@@ -10,9 +10,9 @@ use crate::failure::{
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::links::LinkPurpose;
-use crate::overlay::{Neighbour, heal_partner};
+use crate::overlay::Neighbour;
 use crate::record::{Address, SignedRecord};
-use crate::wire::{Appoint, PeerRequestKind, ProbeReply};
+use crate::wire::{Appoint, ProbeReply};
 
 impl Peer {
     pub(super) fn on_traffic(&mut self, remote: PeerId) {
@@ -60,7 +60,7 @@ impl Peer {
         match after {
             ClearOutcome::Stays => {}
             ClearOutcome::Reconnect(addresses) => {
-                self.request(id, addresses, PeerRequestKind::FreeSlot, None);
+                self.request_slot(id, addresses);
             }
             ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);
@@ -154,7 +154,7 @@ impl Peer {
     /// Handles the appointment of this peer as a witness.
     pub(super) fn on_appoint(&mut self, f: &Appoint) {
         if !self.with_failure(|d, cx| d.accepts_appointment(cx, f)) {
-            return self.fx.count("appointments_refused");
+            return self.fx.counters.appointments_refused += 1;
         }
         let subject = f.appointment.body().subject;
         // A neighbour is watched and reported anyway.
@@ -181,15 +181,5 @@ impl Peer {
     /// Records that this peer itself, or its own link, is late.
     pub(super) fn record_trouble(&mut self) {
         self.with_failure(FailureDetector::record_trouble);
-    }
-
-    /// Asks for an edge to replace that of a dead neighbour.
-    pub(super) fn heal(&mut self, dead: PeerId, neighbourhood: &[(PeerId, Address)]) {
-        if self.is_leaving() || self.overlay.deficit() == 0 {
-            return;
-        }
-        if let Some((partner, address)) = heal_partner(self.id(), dead, neighbourhood) {
-            self.request(partner, vec![address], PeerRequestKind::FreeSlot, None);
-        }
     }
 }

@@ -27,7 +27,7 @@ impl Peer {
                     self.close(id, CloseReason::Leaving);
                     self.review_leave();
                 }
-                _ => self.fx.count("frames_late"),
+                _ => self.fx.counters.frames_late += 1,
             }
             return;
         }
@@ -51,12 +51,14 @@ impl Peer {
             Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
                 let now = self.fx.now();
                 if !self.overlay.permit(f.peer, remote, now) {
-                    self.fx.count("permits_refused");
+                    self.fx.counters.permits_refused += 1;
                 }
             }
-            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => self.on_redirect(remote, &f),
+            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => {
+                self.with_overlay(|o, cx| o.on_redirect(cx, remote, &f))
+            }
             Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
-                self.on_neighbourhood(remote, *f);
+                self.overlay.on_neighbourhood(remote, *f);
             }
             Frame::GetData(_) | Frame::Data(_) if role == Role::Peer => {
                 self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
@@ -110,9 +112,9 @@ impl Peer {
             | Frame::PeerReply(_)
                 if role == Role::Peer =>
             {
-                self.fx.count("frames_late");
+                self.fx.counters.frames_late += 1;
             }
-            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Unknown(_) => self.fx.counters.frames_unknown += 1,
             Frame::Close(_) => {}
             other => {
                 let why = format!("{} does not belong on this link", other.name());

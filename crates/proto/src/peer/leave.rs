@@ -109,22 +109,6 @@ impl Peer {
         self.end_call();
     }
 
-    /// Whether this peer is about to leave, or has left: nothing is published any more.
-    pub(super) const fn is_departing(&self) -> bool {
-        self.membership.own.is_departing()
-    }
-
-    /// Whether this peer is about to leave and still a member.
-    pub(super) fn is_draining(&self) -> bool {
-        self.membership.own.is_draining()
-    }
-
-    /// Whether this peer accepts no new neighbours: while draining it needs at most one, to hand
-    /// over to.
-    pub(super) fn takes_no_neighbours(&self) -> bool {
-        self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
-    }
-
     /// Continues with the next stage when the present one is finished, or its time is over.
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();
@@ -218,7 +202,7 @@ impl Peer {
         let mut waits = false;
         for (link, heard) in links {
             if late || now.since(heard) >= MAX_LINK_SILENCE {
-                self.fx.count("leaves_unread");
+                self.fx.counters.leaves_unread += 1;
                 self.close(link, CloseReason::Leaving);
                 continue;
             }
@@ -296,7 +280,7 @@ impl Peer {
         let is_unknown = own.nonce.is_none() && !own.has_predecessor;
         let acknowledged = acknowledged || is_unknown;
         if !acknowledged {
-            self.fx.count("leaves_unacknowledged");
+            self.fx.counters.leaves_unacknowledged += 1;
         }
         self.fx.event(Event::Left { acknowledged });
     }

@@ -25,7 +25,7 @@ impl Peer {
             return;
         }
         if self.links.open.len() >= MAX_PEER_LINKS {
-            self.fx.count("links_refused");
+            self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
             self.forget_dial(dial, DialError::Limit);
             return;
@@ -52,7 +52,9 @@ impl Peer {
         self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
-            Some(DialPurpose::Request(peer)) => self.on_request_link(peer, id),
+            Some(DialPurpose::Request(peer)) => {
+                self.with_overlay(|o, cx| o.on_request_link(cx, peer, id))
+            }
             Some(DialPurpose::IndirectProbe { helper, subject }) => {
                 self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
                 let suspect = self.failure.suspect(&subject);
@@ -87,7 +89,7 @@ impl Peer {
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
         let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
-        self.fx.count("frames_refused");
+        self.fx.counters.frames_refused += 1;
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         let down = LinkEnd::Local(CloseReason::ProtocolViolation);
@@ -112,7 +114,7 @@ impl Peer {
     }
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
-        self.fx.count("dials_failed");
+        self.fx.counters.dials_failed += 1;
         let dial = self.links.dials.remove(&dial).map(|purpose| (dial, purpose));
         self.forget_dial(dial, why);
     }
@@ -123,7 +125,7 @@ impl Peer {
             DialPurpose::Seed(index) if self.membership.registrations.is_linked(index) => {
                 // The name of a linked seed resolves to another address without an answer: the link
                 // stays.
-                self.fx.count("seed_moves_failed");
+                self.fx.counters.seed_moves_failed += 1;
                 self.membership.registrations.end_dial(index);
             }
             DialPurpose::Seed(index) => {
@@ -137,7 +139,9 @@ impl Peer {
                 }
                 self.on_seed_lost(index, why.to_string());
             }
-            DialPurpose::Request(peer) => self.request_dial_failed(peer, dial, why),
+            DialPurpose::Request(peer) => {
+                self.with_overlay(|o, cx| o.request_dial_failed(cx, peer, dial, why));
+            }
             DialPurpose::Probe(peer) => self.failure.probe_dial_ended(&peer),
             DialPurpose::IndirectProbe { .. } => {}
         }
@@ -163,7 +167,7 @@ impl Peer {
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
-            self.fx.count("links_idle_closed");
+            self.fx.counters.links_idle_closed += 1;
             let remote =
                 self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
             self.close(id, CloseReason::Idle);

@@ -26,7 +26,7 @@ use crate::context::{Context, View};
 use crate::effects::Effects;
 use crate::failure::{FailureDetector, LATE_DEADLINE};
 use crate::identity::{Identity, PeerId};
-use crate::io::{DeliveredMark, Input, Output, SeedAddress, StoreOp};
+use crate::io::{DeliveredMark, Input, Output, SeedAddress};
 use crate::links::Links;
 use crate::membership::{LocalRecord, Members, Membership, Registrations};
 use crate::message::StreamId;
@@ -254,12 +254,6 @@ impl Peer {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.timers.next().filter(|_| !self.membership.own.has_left())
-    }
-
-    /// Stores the present neighbours, to dial them first after a restart.
-    fn store_anchors(&mut self) {
-        let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
-        self.fx.store(vec![StoreOp::PutAnchors(anchors)]);
     }
 }
 

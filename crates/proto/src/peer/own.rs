@@ -5,13 +5,10 @@ use core::time::Duration;
 use super::Peer;
 use crate::event::Event;
 use crate::io::StoreOp;
+use crate::overlay::Overlay;
 use crate::overlay::target::{MIN_TARGET, rank, target_degree};
 use crate::record::{Record, SignedRecord};
-use crate::signed::Signed;
 use crate::wire::Register;
-
-/// How long changes of the degree are gathered before they are sent to the seeds.
-const RECORD_UPDATE_DELAY: Duration = Duration::from_millis(250);
 
 /// The same for a seed that has to be dialled for that.
 const PARKED_UPDATE_DELAY: Duration = Duration::from_secs(20);
@@ -28,53 +25,19 @@ impl Peer {
 
     /// Signs the next record; `change` edits it.
     pub(super) fn renew_record(&mut self, change: impl FnOnce(&mut Record)) {
-        let mut record = self.membership.own.record.body().clone();
-        record.sequence += 1;
-        record.degree = self.overlay.degree();
-        record.target = self.overlay.target;
-        record.other_process = self.membership.own.other_process;
-        record.participates = self.membership.own.participates_since.is_some();
-        change(&mut record);
-        let version = (record.incarnation, record.sequence);
-        let is_first =
-            self.membership.own.participates_from.is_none_or(|from| from.0 < record.incarnation);
-        if record.participates && is_first {
-            self.membership.own.participates_from = Some(version);
-        }
-        self.membership.own.record = Signed::sign(record, &self.identity);
+        let (degree, target) = (self.overlay.degree(), self.overlay.target);
+        self.membership.own.renew(&self.identity, degree, target, change);
     }
 
     /// The record with the degree as it is now.
     pub(super) fn current_record(&mut self) -> SignedRecord {
-        let r = &self.membership.own.record;
-        if self.is_leaving() {
-            return r.clone();
-        }
-        if r.degree != self.overlay.degree() || r.target != self.overlay.target {
-            self.renew_record(|_| {});
-        }
-        self.membership.own.record.clone()
+        let (degree, target) = (self.overlay.degree(), self.overlay.target);
+        self.membership.own.current(&self.identity, degree, target)
     }
 
-    /// Schedules an update to seeds and neighbours after a change of degree or target.
+    /// Schedules an update to seeds and neighbours after a change of degree, target or record.
     pub(super) fn schedule_record_update(&mut self) {
-        if self.is_leaving() {
-            return; // Leave was the last record
-        }
-        let at = self.fx.now() + RECORD_UPDATE_DELAY;
-        self.membership.own.update_at.get_or_insert(at);
-        self.overlay.schedule_trim(at);
-        self.overlay.announce_at.get_or_insert(at);
-    }
-
-    /// Begins to participate with the first neighbour since the process started: from now on
-    /// receipts wait for this peer, so the seeds get the record at once.
-    pub(super) fn begin_to_participate(&mut self) {
-        let now = self.fx.now();
-        self.membership.own.participates_since = Some(now);
-        if !self.is_leaving() {
-            self.membership.own.update_at = Some(now);
-        }
+        self.with_overlay(Overlay::degree_changed);
     }
 
     /// Sends the record to every seed with a link.
@@ -142,12 +105,12 @@ impl Peer {
             r.incarnation = incarnation;
             r.sequence = 0;
         });
-        self.fx.count("refutations");
+        self.fx.counters.refutations += 1;
         self.fx.event(Event::Refuted { incarnation });
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(self.fx.now());
         // Others may have dropped this peer: it looks for neighbours everywhere.
-        self.schedule_swaps();
+        self.with_overlay(Overlay::schedule_swaps);
     }
 
     /// Handles a number that an earlier process of this peer has used: the stream and the

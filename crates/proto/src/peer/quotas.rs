@@ -59,7 +59,7 @@ impl Peer {
         }
         let Some(link) = self.links.open.get_mut(&id) else { return false };
         let is_report_due = link.quota.report_due(now);
-        self.fx.count("requests_throttled");
+        self.fx.counters.requests_throttled += 1;
         if is_report_due {
             self.fx.event(Event::Throttled { peer, request });
         }

@@ -10,6 +10,7 @@ use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{FULL_LIST_LIMIT, IDLE_MEMBERS, MAX_SEARCH_MEMBERS, MIN_SEARCH_MEMBERS};
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::membership::{MergeOutcome, QuorumChange};
+use crate::overlay::Overlay;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -88,7 +89,7 @@ impl Peer {
             self.membership.registrations.slots.get(index).map(|s| s.address.host_port.clone());
         let seed = seed.unwrap_or_default();
         let why = format!("it has the same identity as seed {other}");
-        self.fx.count("seeds_sharing_identity");
+        self.fx.counters.seeds_sharing_identity += 1;
         if self.membership.registrations.set_problem(index, why.clone()) {
             self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
         }
@@ -119,7 +120,7 @@ impl Peer {
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
             self.links.dials.insert(dial, DialPurpose::Seed(index));
-            self.fx.count("seed_moves");
+            self.fx.counters.seed_moves += 1;
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
@@ -139,7 +140,7 @@ impl Peer {
         let Some(link) = slot.link else { return };
         slot.list_requested = Some(now);
         slot.list_complete = false;
-        self.fx.count("lists_asked");
+        self.fx.counters.lists_asked += 1;
         self.fx.send(link, Frame::GetPeerList);
     }
 
@@ -155,8 +156,8 @@ impl Peer {
         };
         match why {
             _ if !stands => self.on_seed_lost(index, why.to_string()),
-            LinkEnd::Closed(CloseReason::Done) => self.fx.count("seeds_parked"),
-            _ => self.fx.count("seeds_crowded"),
+            LinkEnd::Closed(CloseReason::Done) => self.fx.counters.seeds_parked += 1,
+            _ => self.fx.counters.seeds_crowded += 1,
         }
     }
 
@@ -213,10 +214,10 @@ impl Peer {
         self.request_quorum_lists();
         match self.membership.registrations.choose_for_overdue(now, &mut self.rng.seeds) {
             0 => {}
-            overdue => self.fx.add("registrations_overdue", overdue),
+            overdue => self.fx.counters.registrations_overdue += overdue,
         }
         for (index, link) in dead {
-            self.fx.count("seeds_silent");
+            self.fx.counters.seeds_silent += 1;
             self.close(link, CloseReason::NoSignOfLife);
             self.on_seed_lost(index, LinkEnd::Local(CloseReason::NoSignOfLife).to_string());
         }
@@ -285,7 +286,7 @@ impl Peer {
     }
 
     pub(super) fn on_register_reject(&mut self, link: LinkId, f: &RegisterReject) {
-        self.fx.count("registrations_refused");
+        self.fx.counters.registrations_refused += 1;
         let (peer, reason) = (self.id(), f.reason);
         self.fx.event(Event::RequestRefused { peer, by_this_node: false, reason });
         let own = (self.incarnation(), self.membership.own.record.sequence);
@@ -295,7 +296,7 @@ impl Peer {
                 let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
                 match proof.filter(|c| self.membership.registrations.is_valid(c)) {
                     Some(c) => self.begin_new_incarnation(c.incarnation()),
-                    None => self.fx.count("certificates_refused"),
+                    None => self.fx.counters.certificates_refused += 1,
                 }
             }
             RefuseReason::DuplicateIdentity => {
@@ -323,7 +324,7 @@ impl Peer {
                     self.begin_new_incarnation(purpose);
                 }
                 Some(_) => self.schedule_record_update(),
-                None => self.fx.count("refusals_unproved"),
+                None => self.fx.counters.refusals_unproved += 1,
             },
             RefuseReason::TargetTooHigh => {
                 // Drawn with a nonce that is not, or no longer, this seed's.
@@ -363,13 +364,8 @@ impl Peer {
             QuorumChange::Unchanged => {}
             QuorumChange::Reached => {
                 self.set_state(PeerState::Joined);
-                self.overlay.next_swap = now + self.swap_period();
-                if self.overlay.prefers_short_links() {
-                    // The first neighbours were those with free slots, not the nearest ones.
-                    self.schedule_swaps();
-                }
                 self.fx.event(Event::Joined { registrations, quorum });
-                self.overlay.fill.look_soon(now);
+                self.with_overlay(Overlay::start_swapping);
             }
             QuorumChange::Lost => {
                 self.set_state(PeerState::Degraded);
@@ -378,7 +374,7 @@ impl Peer {
             QuorumChange::Regained => {
                 self.set_state(PeerState::Joined);
                 self.fx.event(Event::Restored { registrations });
-                self.schedule_swaps();
+                self.with_overlay(Overlay::schedule_swaps);
             }
         }
     }
@@ -388,7 +384,7 @@ impl Peer {
     /// one then finds the other in the list of the seed that they share.
     fn request_quorum_lists(&mut self) {
         for link in self.membership.registrations.take_due_lists(self.fx.now()) {
-            self.fx.count("lists_asked");
+            self.fx.counters.lists_asked += 1;
             self.fx.send(link, Frame::GetPeerList);
         }
     }
@@ -458,7 +454,7 @@ impl Peer {
             if record.presence == Presence::Left {
                 self.merge_departure(record);
             } else {
-                self.fx.count("leaves_unproved");
+                self.fx.counters.leaves_unproved += 1;
             }
         }
         for certificate in &f.dead {
@@ -501,7 +497,7 @@ impl Peer {
             return;
         }
         self.request_lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
-        self.fx.count("lists_asked");
+        self.fx.counters.lists_asked += 1;
         for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
                 slot.list_requested = Some(now);
@@ -542,7 +538,7 @@ impl Peer {
         }
         let now = self.fx.now();
         if self.membership.members.is_full_for(&record.id) {
-            self.fx.count("members_forgotten");
+            self.fx.counters.members_forgotten += 1;
         }
         let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
         let learned = self.membership.members.merge_record(record, now);
@@ -591,7 +587,7 @@ impl Peer {
     /// Handles a certificate: if a majority of the seeds has signed it, its subject is dead.
     pub(super) fn merge_certificate(&mut self, certificate: &Certificate) {
         if !self.membership.registrations.is_valid(certificate) {
-            self.fx.count("certificates_refused");
+            self.fx.counters.certificates_refused += 1;
             return;
         }
         let (id, incarnation) = (certificate.subject(), certificate.incarnation());
@@ -628,28 +624,11 @@ impl Peer {
             self.begin_new_incarnation(f.incarnation);
         } else if f.incarnation == self.incarnation() {
             // There is no verdict yet: the answer is a new record at the seeds, besides the pong.
-            self.fx.count("accusations");
+            self.fx.counters.accusations += 1;
             self.record_trouble();
             self.renew_record(|_| {});
             self.send_record_to_seeds();
             self.membership.registrations.redial_parked_by(now);
         }
-    }
-
-    /// The wait between two edge swaps of this peer, so that there is one in the whole network
-    /// every `swap_interval`.
-    pub(super) fn swap_period(&mut self) -> Duration {
-        let n = self.membership.registrations.network_size().max(2);
-        self.rng.overlay.scaled(self.config.swap_interval().saturating_mul(n), 0.5, 1.5)
-    }
-
-    /// Schedules a few edge swaps soon, because the network may have been partitioned.
-    pub(super) fn schedule_swaps(&mut self) {
-        const ROUNDS: u32 = 3;
-        self.overlay.soon_swaps = ROUNDS;
-        let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
-        self.overlay.next_swap = self.overlay.next_swap.min(soon);
-        let now = self.fx.now();
-        self.overlay.fill.look_soon(now);
     }
 }

@@ -19,10 +19,7 @@ impl Peer {
         timers.set(PeerTimer::Lease, own.refresh_at);
         timers.set(PeerTimer::Record, own.update_at);
         timers.set(PeerTimer::Leave, own.departure.as_ref().map(|d| d.deadline()));
-        timers.set(PeerTimer::Fill, overlay.fill.next);
-        timers.set(PeerTimer::Swap, overlay.next_swap);
-        timers.set(PeerTimer::Trim, overlay.trim_at);
-        timers.set(PeerTimer::Neighbourhood, overlay.announce_at);
+        overlay.set_timers(timers);
         timers.set(PeerTimer::IdleLinks, self.links.next_idle_check);
     }
 
@@ -32,7 +29,7 @@ impl Peer {
         let now = self.fx.now();
         let late = self.timers.next().map_or(Duration::ZERO, |at| now.since(at.max(before)));
         if late > LATE_DEADLINE {
-            self.fx.count("late_wakeups");
+            self.fx.counters.late_wakeups += 1;
             self.with_failure(|f, _| f.postpone(late));
             self.record_trouble();
         }
@@ -57,14 +54,14 @@ impl Peer {
             PeerTimer::Probe => self.run_probes(),
             PeerTimer::Report => self.expire_reports(),
             PeerTimer::Fill => self.fill(),
-            PeerTimer::Swap => self.request_swap(),
-            PeerTimer::Trim => self.trim(),
+            PeerTimer::Swap | PeerTimer::Trim | PeerTimer::Neighbourhood => {
+                self.with_overlay(|o, cx| o.on_timer(cx, timer));
+            }
             PeerTimer::IdleLinks => self.check_idle_links(),
             PeerTimer::WholeLists => self.request_due_lists(),
             PeerTimer::Leave => self.review_leave(),
             PeerTimer::Lease => self.refresh_lease(),
             PeerTimer::Record => self.send_record_to_seeds(),
-            PeerTimer::Neighbourhood => self.announce_neighbourhood(),
             broadcast => self.with_broadcast(|b, cx| b.on_timer(cx, broadcast)),
         }
     }

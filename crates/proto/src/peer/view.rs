@@ -45,7 +45,7 @@ impl Peer {
             trees: self.broadcast.tree_views(),
             links: count(self.links.open.len()),
             store_problem: None,
-            counters: self.fx.counters.clone(),
+            counters: self.fx.counters.by_name(),
         }
     }
 

@@ -40,7 +40,7 @@ impl Registry {
             cx.links.mark_purpose(link);
         } else {
             // It may be one that this seed has not dialled yet; it will try again.
-            cx.fx.count("frames_from_unproved_seeds");
+            cx.fx.counters.frames_from_unproved_seeds += 1;
         }
         proved
     }
@@ -102,7 +102,7 @@ impl Registry {
                 c.subject() != entry.record.id || c.votes_from(|id| trusted.contains(id)) < quorum
             });
             if is_refused {
-                cx.fx.count("certificates_refused");
+                cx.fx.counters.certificates_refused += 1;
                 entry.certificate = None;
             }
         }

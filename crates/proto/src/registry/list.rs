@@ -20,7 +20,7 @@ impl Registry {
         let now = cx.now;
         let Some(l) = cx.links.open.get_mut(&link) else { return LinkLoss::None };
         if l.list_sent.is_some_and(|at| now < at + MIN_LIST_INTERVAL) {
-            cx.fx.count("lists_refused");
+            cx.fx.counters.lists_refused += 1;
             return LinkLoss::None;
         }
         l.list_sent = Some(now);

@@ -114,7 +114,7 @@ impl Registry {
     fn on_death(&mut self, cx: &mut SeedContext<'_>, entry: &Entry, certificate: &Certificate) {
         let id = entry.id();
         self.pending_updates.dead.insert(id);
-        cx.fx.count("removals");
+        cx.fx.counters.removals += 1;
         cx.fx.event(Event::PeerRemoved {
             id,
             name: Some(entry.record.name.clone()),
@@ -138,7 +138,7 @@ impl Registry {
         self.next_expiry = cx.now + cx.config.lease() / 24;
         let (hidden, forgotten) = self.table.expire(cx.now);
         for entry in &hidden {
-            cx.fx.count("leases_expired");
+            cx.fx.counters.leases_expired += 1;
             let name = entry.record.name.clone();
             cx.fx.event(Event::PeerExpired { id: entry.id(), name });
         }

@@ -140,7 +140,7 @@ impl Registry {
             if let Some(session) = other.session_mut().filter(|s| !s.is_moving) {
                 session.is_moving = true;
                 dial(cx, index, other);
-                cx.fx.count("seed_moves");
+                cx.fx.counters.seed_moves += 1;
                 cx.fx.event(Event::SeedMoved { seed: seed.to_owned() });
             }
         }
@@ -174,7 +174,7 @@ impl Registry {
         if let Some(session) = other.session_mut() {
             // Its name resolves to another address without an answer: the link stays.
             session.is_moving = false;
-            return cx.fx.count("seed_moves_failed");
+            return cx.fx.counters.seed_moves_failed += 1;
         }
         other.failures = other.failures.saturating_add(1);
         let wait = cx.rng.backoff(other.failures, cx.config);
@@ -304,7 +304,7 @@ impl Registry {
         other.failures = other.failures.saturating_add(1);
         let wait = cx.rng.backoff(other.failures, cx.config);
         other.dial_again_at(cx.now + wait);
-        cx.fx.count("seeds_sharing_identity");
+        cx.fx.counters.seeds_sharing_identity += 1;
         if is_news {
             let seed = other.address.host_port.clone();
             cx.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });

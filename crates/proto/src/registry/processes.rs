@@ -46,7 +46,7 @@ impl Registry {
             let refused = RegisterReject { reason, record: record_shown, certificate, nonce };
             cx.fx.send(other, refused);
             if first {
-                cx.fx.count("duplicate_identities");
+                cx.fx.counters.duplicate_identities += 1;
                 let (name, address) = (record.name.clone(), record.addresses.first().copied());
                 cx.fx.event(Event::DuplicateIdentity { id, name, address, stops: false });
             }
@@ -85,7 +85,7 @@ impl Registry {
     /// address where it listens, if that is configured; its port is not known here.
     pub(crate) fn on_copy_dialled(&mut self, cx: &mut SeedContext<'_>, from: SocketAddr) {
         let (id, now) = (self.id, cx.now);
-        cx.fx.count("seeds_sharing_identity");
+        cx.fx.counters.seeds_sharing_identity += 1;
         let before = self.last_copy.replace((from.ip(), now));
         if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_REMEMBERED) {
             return;

@@ -157,7 +157,7 @@ impl Registry {
     fn push_to_seeds(&self, cx: &mut SeedContext<'_>, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
             // The comparison of buckets is cheaper.
-            cx.fx.count("pushes_skipped");
+            cx.fx.counters.pushes_skipped += 1;
             return;
         }
         let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.get(id).cloned()).collect();

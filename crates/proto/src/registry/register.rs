@@ -120,7 +120,7 @@ impl Registry {
         id: PeerId,
         reason: RefuseReason,
     ) {
-        cx.fx.count("registrations_refused");
+        cx.fx.counters.registrations_refused += 1;
         cx.fx.event(Event::RegistrationRefused { id, reason });
         let known = self.table.get(&id);
         let refused = RegisterReject {
@@ -150,7 +150,7 @@ impl Registry {
         if !cx.links.open.contains_key(&a.link) {
             return LinkLoss::None;
         }
-        cx.fx.count("registrations_acknowledged");
+        cx.fx.counters.registrations_acknowledged += 1;
         let mut seeds: Vec<SeedName> = self
             .others
             .iter()
@@ -181,7 +181,7 @@ impl Registry {
     pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) -> LinkLoss {
         let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
         if cx.links.open.get(&link).is_some_and(done) && cx.links.open.len() > PARKING_THRESHOLD {
-            cx.fx.count("links_parked");
+            cx.fx.counters.links_parked += 1;
             return self.close(cx, link, CloseReason::Done);
         }
         LinkLoss::None

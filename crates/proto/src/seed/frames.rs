@@ -43,7 +43,7 @@ impl Seed {
             Frame::Digest(f) if role == Role::Seed => {
                 self.with_registry(|r, cx| r.on_digest(cx, id, remote, &f));
             }
-            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Unknown(_) => self.fx.counters.frames_unknown += 1,
             Frame::Close(_) => {}
             other => {
                 // A seed serves membership only: gossip is refused as well.

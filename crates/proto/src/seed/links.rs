@@ -96,7 +96,7 @@ impl Seed {
             };
         }
         if self.links.open.len() >= MAX_SEED_LINKS {
-            self.fx.count("links_refused");
+            self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
             return;
         }
@@ -155,7 +155,7 @@ impl Seed {
     }
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
-        self.fx.count("dials_failed");
+        self.fx.counters.dials_failed += 1;
         match self.links.dials.remove(&dial) {
             Some(SeedDialPurpose::Seed(index)) => {
                 self.with_registry(|r, cx| r.on_seed_dial_failed(cx, index, why));
@@ -170,7 +170,7 @@ impl Seed {
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
         let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
-        self.fx.count("frames_refused");
+        self.fx.counters.frames_refused += 1;
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         self.close(id, CloseReason::ProtocolViolation);
@@ -189,7 +189,7 @@ impl Seed {
             return true;
         }
         let (peer, is_report_due) = (link.remote, link.quota.report_due(now));
-        self.fx.count("requests_throttled");
+        self.fx.counters.requests_throttled += 1;
         if is_report_due {
             self.fx.event(Event::Throttled { peer, request: frame.name() });
         }
@@ -202,7 +202,7 @@ impl Seed {
         let unused = |(id, l): (&LinkId, &SeedLink)| (!l.has_purpose).then_some((*id, l.up));
         let idle: Vec<_> = self.links.open.iter().filter_map(unused).collect();
         for (id, _) in idle.into_iter().filter(|(_, up)| now.since(*up) >= IDLE_LINK_TIMEOUT) {
-            self.fx.count("links_idle_closed");
+            self.fx.counters.links_idle_closed += 1;
             self.close(id, CloseReason::Idle);
         }
         let next =

@@ -33,7 +33,7 @@ impl Seed {
             cases: count(self.cases.len()),
             links: count(self.links.open.len()),
             store_problem: None,
-            counters: self.fx.counters.clone(),
+            counters: self.fx.counters.by_name(),
         }
     }
 
