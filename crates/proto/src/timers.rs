@@ -41,6 +41,17 @@ impl<T: TimerName> Timers<T> {
         }
     }
 
+    /// Sets a timer, unless it is set to an earlier time.
+    pub(crate) fn set_earlier(&mut self, timer: T, at: Time) {
+        self.set(timer, self.time(timer).min(at));
+    }
+
+    /// The time of a timer, if it is set.
+    #[cfg(test)]
+    pub(crate) fn get(&self, timer: T) -> Option<Time> {
+        Some(self.time(timer)).filter(|at| *at < Time::MAX)
+    }
+
     /// Whether a timer has expired.
     pub(crate) fn is_due(&self, timer: T, now: Time) -> bool {
         self.time(timer) <= now
@@ -177,7 +188,8 @@ mod tests {
         assert_eq!(timers.next(), None);
         timers.set(Name::First, at(2));
         timers.set(Name::Second, at(3));
-        assert_eq!(timers.next(), Some(at(2)));
+        timers.set_earlier(Name::Second, at(4));
+        assert_eq!((timers.next(), timers.get(Name::Second)), (Some(at(2)), Some(at(3))));
         assert!(timers.is_due(Name::First, at(2)) && !timers.is_due(Name::Second, at(2)));
         timers.set(Name::First, None);
         assert_eq!(timers.next(), Some(at(3)));

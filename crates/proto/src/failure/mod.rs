@@ -13,7 +13,7 @@
 //! 2. *Report* (`report`). Only if none of the asked neighbours vouches for the suspect does an
 //!    observer sign a [`DeathReport`]. It carries the [`Adjacency`] that the accused signed, which
 //!    proves that the reporter was its neighbour.
-//! 3. *Case* and *vote*. A seed signs a [`Vote`] when enough distinct neighbours have reported
+//! 3. *Case* and *vote* (`cases`). A seed signs a [`Vote`] when enough distinct neighbours have reported
 //!    within the window *and* its own probe has failed; where too few neighbours are left, it
 //!    appoints random peers as further witnesses ([`Appointment`], [`Testimony`]). Counting
 //!    independent accusers is Lifeguard's (section IV.B).
@@ -24,15 +24,22 @@
 use core::time::Duration;
 
 mod case;
+mod cases;
 mod detector;
+mod evidence;
 mod health;
+mod lost;
+mod open_cases;
 mod probe;
+mod reach;
 mod report;
+mod review;
 mod statements;
 mod watch;
 
-pub(crate) use case::Case;
+use case::Case;
 pub use case::reports_needed;
+pub(crate) use cases::Cases;
 pub(crate) use detector::{ClearOutcome, FailureDetector, ProbeOutcome, ReporterRole, Suspect};
 pub(crate) use health::Health;
 pub(crate) use probe::Probe;

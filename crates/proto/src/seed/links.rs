@@ -1,68 +1,44 @@
-//! The links of a seed.
+//! The links and dials of a seed.
 
-use super::Seed;
+use std::collections::BTreeMap;
+
+use super::{Seed, SeedTimer};
 use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK_TIMEOUT, MAX_SEED_LINKS};
 use crate::quota::Quota;
 use crate::record::Address;
+use crate::registry::{LinkLoss, Registry};
 use crate::time::Time;
 use crate::wire::Frame;
 
 /// One link.
 #[derive(Debug)]
-pub(super) struct SeedLink {
-    pub(super) remote: PeerId,
-    pub(super) role: Role,
-    pub(super) up: Time,
+pub(crate) struct SeedLink {
+    pub(crate) remote: PeerId,
+    pub(crate) role: Role,
+    pub(crate) up: Time,
     /// The last sign of life.
-    pub(super) last_heard: Time,
+    pub(crate) last_heard: Time,
     /// Whether it has a purpose: a registration, another seed.
-    pub(super) has_purpose: bool,
-    pub(super) list_sent: Option<Time>,
+    pub(crate) has_purpose: bool,
+    pub(crate) list_sent: Option<Time>,
     /// Whether a registration was acknowledged on it.
-    pub(super) acknowledged: bool,
+    pub(crate) acknowledged: bool,
     /// The remaining requests that it may send.
-    pub(super) quota: Quota,
+    pub(crate) quota: Quota,
     /// Whether the link uses the loopback interface: the remote is on this host, or tunnelled.
-    pub(super) on_loopback: bool,
+    pub(crate) on_loopback: bool,
     /// The number of the process that registered on it.
-    pub(super) process: Option<u64>,
+    pub(crate) process: Option<u64>,
     /// Whether the seed has sent it the record of another process with its identity.
-    pub(super) has_reported_duplicate: bool,
+    pub(crate) has_reported_duplicate: bool,
 }
 
-/// The purpose of a dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SeedDialPurpose {
-    Seed(usize),
-    Probe(PeerId),
-}
-
-impl Seed {
-    pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
-        let now = self.fx.now();
-        let purpose = info.dial.and_then(|d| self.dials.remove(&d));
-        if info.remote == self.id() {
-            self.fx.close(id, CloseReason::Duplicate);
-            match purpose {
-                // The configured address is this seed's own.
-                Some(SeedDialPurpose::Seed(index)) if info.same_process => {
-                    self.on_own_address(index)
-                }
-                Some(SeedDialPurpose::Seed(index)) => self.on_copy_answered(index),
-                _ if info.same_process => {}
-                _ => self.on_copy_dialled(info.remote_address),
-            }
-            return;
-        }
-        if self.links.len() >= MAX_SEED_LINKS {
-            self.fx.counters.links_refused += 1;
-            self.fx.close(id, CloseReason::Limit);
-            return;
-        }
-        let link = SeedLink {
+impl SeedLink {
+    pub(crate) fn new(info: &LinkInfo, now: Time) -> Self {
+        SeedLink {
             remote: info.remote,
             role: info.role,
             up: now,
@@ -74,14 +50,63 @@ impl Seed {
             on_loopback: Address(info.remote_address).is_loopback(),
             process: None,
             has_reported_duplicate: false,
-        };
-        self.links.insert(id, link);
-        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
+        }
+    }
+}
+
+/// The purpose of a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeedDialPurpose {
+    Seed(usize),
+    Probe(PeerId),
+}
+
+/// The links that are up, and the running dials.
+#[derive(Debug, Default)]
+pub(crate) struct SeedLinks {
+    pub(crate) open: BTreeMap<LinkId, SeedLink>,
+    pub(crate) dials: BTreeMap<DialId, SeedDialPurpose>,
+}
+
+impl SeedLinks {
+    pub(crate) fn mark_purpose(&mut self, id: LinkId) {
+        if let Some(l) = self.open.get_mut(&id) {
+            l.has_purpose = true;
+        }
+    }
+
+    /// Whether the other end of a link is on this host: the link uses the loopback interface.
+    pub(crate) fn is_on_this_host(&self, id: LinkId) -> bool {
+        self.open.get(&id).is_some_and(|l| l.on_loopback)
+    }
+}
+
+impl Seed {
+    pub(super) fn on_link_up(&mut self, id: LinkId, info: &LinkInfo) {
+        let now = self.fx.now();
+        let purpose = info.dial.and_then(|d| self.links.dials.remove(&d));
+        if info.remote == self.id() {
+            self.fx.close(id, CloseReason::Duplicate);
+            return match purpose {
+                Some(SeedDialPurpose::Seed(index)) => {
+                    self.with_registry(|r, cx| r.on_own_key(cx, index, info.same_process));
+                }
+                _ if info.same_process => {}
+                _ => self.with_registry(|r, cx| r.on_copy_dialled(cx, info.remote_address)),
+            };
+        }
+        if self.links.open.len() >= MAX_SEED_LINKS {
+            self.fx.counters.links_refused += 1;
+            self.fx.close(id, CloseReason::Limit);
+            return;
+        }
+        self.links.open.insert(id, SeedLink::new(info, now));
+        self.timers.set_earlier(SeedTimer::IdleLinks, now + IDLE_LINK_TIMEOUT);
         self.on_traffic(info.remote);
         // The handshake has proved its key.
-        self.refute(info.remote);
+        self.with_cases(|cases, cx| cases.refute(cx, info.remote));
         match purpose {
-            Some(SeedDialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
+            Some(SeedDialPurpose::Seed(index)) => self.on_seed_up(index, id, info),
             // The handshake was the sign of life that the probe needed.
             Some(SeedDialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
             // Its first frame will show the purpose.
@@ -89,21 +114,61 @@ impl Seed {
         }
     }
 
-    pub(super) fn mark_purpose(&mut self, id: LinkId) {
-        if let Some(l) = self.links.get_mut(&id) {
-            l.has_purpose = true;
+    fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
+        let (is_linked, loss) = self.with_registry(|r, cx| r.on_seed_up(cx, index, link, info));
+        self.on_link_loss(loss);
+        if is_linked {
+            self.with_cases(|cases, cx| cases.send_open_cases(cx, link));
+            self.with_registry(Registry::compare);
         }
     }
 
+    /// Handles traffic of any kind.
+    pub(super) fn on_traffic(&mut self, remote: PeerId) {
+        self.with_registry(|r, cx| r.on_traffic(cx.now, remote));
+        self.with_cases(|cases, cx| cases.on_traffic(cx, remote));
+    }
+
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
-        if self.links.contains_key(&id) {
-            self.fx.close(id, reason);
-            self.on_link_down(id, LinkEnd::Local(reason));
+        let loss = self.with_registry(|r, cx| r.close(cx, id, reason));
+        self.on_link_loss(loss);
+    }
+
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
+        let loss = self.with_registry(|r, cx| r.on_link_down(cx, id, why));
+        self.on_link_loss(loss);
+    }
+
+    /// Passes the end of a link on to the cases.
+    pub(super) fn on_link_loss(&mut self, loss: LinkLoss) {
+        match loss {
+            LinkLoss::None => {}
+            LinkLoss::Registrant { id, on_purpose } => {
+                self.cases.forget_reached(&id);
+                // A peer that has left is not alive in the registry any more.
+                if !on_purpose {
+                    self.on_peer_lost(id);
+                }
+            }
+            LinkLoss::Voter(id) => self.with_cases(|cases, _| cases.drop_votes_of(&id)),
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
+        self.fx.counters.dials_failed += 1;
+        match self.links.dials.remove(&dial) {
+            Some(SeedDialPurpose::Seed(index)) => {
+                self.with_registry(|r, cx| r.on_seed_dial_failed(cx, index, why));
+            }
+            Some(SeedDialPurpose::Probe(peer)) => {
+                self.with_cases(|cases, _| cases.on_dial_failed(&peer, why));
+            }
+            None => {}
         }
     }
 
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
         self.fx.counters.frames_refused += 1;
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
@@ -119,7 +184,7 @@ impl Seed {
             Frame::Register(_) | Frame::GetPeerList | Frame::Report(_) | Frame::Testify(_)
         );
         let now = self.fx.now();
-        let Some(link) = self.links.get_mut(&id) else { return false };
+        let Some(link) = self.links.open.get_mut(&id) else { return false };
         if !is_request || link.quota.take_request(now) {
             return true;
         }
@@ -131,53 +196,17 @@ impl Seed {
         false
     }
 
-    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
-        let Some(link) = self.links.remove(&id) else { return };
-        if self.registrants.get(&link.remote) == Some(id) {
-            self.registrants.remove(&link.remote);
-            self.on_registrant_gone(link.remote, why);
-        }
-        if self.displaced.get(&link.remote) == Some(&id) {
-            self.displaced.remove(&link.remote);
-        }
-        if link.role == Role::Seed && self.others.iter().all(|o| o.link != Some(id)) {
-            self.drop_votes_of(&link.remote);
-        }
-        self.on_seed_link_down(id);
-    }
-
-    pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
-        self.fx.counters.dials_failed += 1;
-        match self.dials.remove(&dial) {
-            Some(SeedDialPurpose::Seed(index)) => self.on_seed_dial_failed(index, why),
-            Some(SeedDialPurpose::Probe(peer)) => {
-                if let Some(case) = self.cases.get_mut(&peer) {
-                    case.probe.dial = None;
-                    case.host_refuses = why == DialError::Refused;
-                }
-            }
-            None => {}
-        }
-    }
-
     /// Closes links without a purpose.
-    pub(super) fn check_idle_links(&mut self) {
+    pub(super) fn close_idle_links(&mut self) {
         let now = self.fx.now();
-        if now < self.next_idle_check {
-            return;
-        }
-        let idle: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, l)| !l.has_purpose && now.since(l.up) >= IDLE_LINK_TIMEOUT)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in idle {
+        let unused = |(id, l): (&LinkId, &SeedLink)| (!l.has_purpose).then_some((*id, l.up));
+        let idle: Vec<_> = self.links.open.iter().filter_map(unused).collect();
+        for (id, _) in idle.into_iter().filter(|(_, up)| now.since(*up) >= IDLE_LINK_TIMEOUT) {
             self.fx.counters.links_idle_closed += 1;
             self.close(id, CloseReason::Idle);
         }
         let next =
-            self.links.values().filter(|l| !l.has_purpose).map(|l| l.up + IDLE_LINK_TIMEOUT).min();
-        self.next_idle_check = next.unwrap_or(Time::MAX);
+            self.links.open.iter().filter_map(unused).map(|(_, up)| up + IDLE_LINK_TIMEOUT).min();
+        self.timers.set(SeedTimer::IdleLinks, next);
     }
 }

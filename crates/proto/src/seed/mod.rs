@@ -2,39 +2,25 @@
 //!
 //! It serves membership only and refuses gossip.
 
-mod exchange;
+pub(crate) mod context;
 mod frames;
 mod links;
-mod lost;
-mod processes;
-mod push;
-mod reach;
-mod register;
-mod registrants;
 mod timers;
-mod verdict;
 mod view;
-
-use core::net::IpAddr;
-use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::effects::Effects;
-use crate::event::Event;
-use crate::failure::Case;
-use crate::failure::Health;
+use crate::failure::Cases;
 use crate::identity::{Identity, PeerId};
-use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
+use crate::io::{Input, Output, SeedAddress};
 use crate::random::RngStream;
-use crate::registry::{Entry, Table};
+use crate::registry::{Entry, EntryOutcome, Registry};
 use crate::time::Time;
+use crate::timers::Timers;
 
-use exchange::OtherSeed;
-use links::{SeedDialPurpose, SeedLink};
-use push::PendingUpdates;
-use reach::ReachCheck;
-use register::PendingWrite;
-use registrants::Registrants;
+pub(crate) use context::{CaseContext, SeedContext};
+pub(crate) use links::{SeedDialPurpose, SeedLink, SeedLinks};
+pub(crate) use timers::SeedTimer;
 
 /// The initial state of a seed.
 #[derive(Debug, Clone)]
@@ -62,44 +48,14 @@ pub struct Seed {
     identity: Identity,
     fx: Effects,
     rng: RngStream,
-    own_address: Option<String>,
-    seed_count: usize,
-    others: Vec<OtherSeed>,
-    /// The address from which a process with this seed's key dialled last, and when.
-    last_copy: Option<(IpAddr, Time)>,
-    links: BTreeMap<LinkId, SeedLink>,
-    dials: BTreeMap<DialId, SeedDialPurpose>,
-    /// Peers whose registration arrived on a link that is up.
-    registrants: Registrants,
-    /// Links of registrants that another process with the same identity has replaced, until they
-    /// are idle for long or register again.
-    displaced: BTreeMap<PeerId, LinkId>,
-    table: Table,
-    nonce: [u8; 16],
-    /// Writes of entries that are not durable yet.
-    pending_writes: BTreeMap<StoreTicket, PendingWrite>,
-    /// The last write of each entry that is not durable yet.
-    last_writes: BTreeMap<PeerId, StoreTicket>,
-    /// Entries whose last write was given up: no registration that builds on it is acknowledged.
-    failed_writes: BTreeSet<PeerId>,
-    pending_updates: PendingUpdates,
-    cases: BTreeMap<PeerId, Case>,
-    synced: bool,
-    next_expiry: Time,
-    next_idle_check: Time,
-    /// When to look for silent registrants.
-    next_watch: Time,
-    /// Since when this seed was not late.
-    awake_since: Time,
-    /// It was paused or starved, and has not read everything that arrived meanwhile.
-    is_behind: bool,
-    /// How far this seed trusts its own view.
-    health: Health,
-    /// Whether it reaches the peers that it serves.
-    reach: ReachCheck,
+    links: SeedLinks,
+    timers: Timers<SeedTimer>,
+    registry: Registry,
+    cases: Cases,
 }
 
-fn count(n: usize) -> u32 {
+/// A count as events and frames have it.
+pub(crate) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -108,58 +64,25 @@ impl Seed {
     #[must_use]
     pub fn new(setup: SeedSetup, now: Time) -> Self {
         let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
-        let mut rng = RngStream::new(&rng_seed, "seed");
         let mut fx = Effects::default();
         fx.begin_call(now);
-        let fresh = rng.bytes16();
-        if nonce.is_none() {
-            fx.store(vec![StoreOp::PutNonce(fresh)]);
-        }
-        let mut table = Table::new(config.lease(), config.tombstone());
-        let had_entries = !entries.is_empty();
-        for entry in entries {
-            table.merge(entry, now);
-        }
-        let own_address = own_index.and_then(|i| seeds.get(i)).map(|s| s.host_port.clone());
-        let seed_count = seeds.len().max(1);
-        let is_own =
-            |i: usize, s: &SeedAddress| Some(i) == own_index || s.pin == Some(identity.id());
-        let others = seeds
-            .into_iter()
-            .enumerate()
-            .filter(|(i, s)| !is_own(*i, s))
-            .map(|(_, address)| OtherSeed::new(address, now))
-            .collect();
-        let mut seed = Seed {
-            next_expiry: now + config.lease() / 24,
-            config,
-            identity,
-            fx,
-            rng,
-            own_address,
-            seed_count,
-            others,
-            last_copy: None,
-            links: BTreeMap::new(),
-            dials: BTreeMap::new(),
-            registrants: Registrants::default(),
-            displaced: BTreeMap::new(),
-            table,
-            nonce: nonce.unwrap_or(fresh),
-            pending_writes: BTreeMap::new(),
-            last_writes: BTreeMap::new(),
-            failed_writes: BTreeSet::new(),
-            pending_updates: PendingUpdates::default(),
-            cases: BTreeMap::new(),
-            synced: false,
-            next_idle_check: Time::MAX,
-            next_watch: now,
-            awake_since: now,
-            is_behind: false,
-            health: Health::new(now),
-            reach: ReachCheck::default(),
+        let mut rng = RngStream::new(&rng_seed, "seed");
+        let (mut links, mut timers) = (SeedLinks::default(), Timers::new());
+        let mut cx = SeedContext {
+            fx: &mut fx,
+            rng: &mut rng,
+            links: &mut links,
+            timers: &mut timers,
+            now,
+            config: &config,
+            identity: &identity,
+            registry: (),
         };
-        seed.review_synced(had_entries);
+        let registry = Registry::new(&mut cx, seeds, own_index, entries, nonce);
+        registry.set_timers(&mut cx);
+        let cases = Cases::new(now);
+        let mut seed = Seed { config, identity, fx, rng, links, timers, registry, cases };
+        seed.with_cases(|_, _| ());
         seed
     }
 
@@ -175,19 +98,22 @@ impl Seed {
         self.fx.begin_call(now);
         self.notice_lateness(before);
         match input {
-            Input::LinkUp { link, info } => self.on_link_up(link, info),
+            Input::LinkUp { link, info } => self.on_link_up(link, &info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
-            Input::Stored { ticket } => self.on_stored(ticket),
-            Input::StoreFailed { ticket } => self.on_store_failed(ticket),
-            Input::SeedMoved { seed } => self.on_seed_moved(&seed),
+            Input::Stored { ticket } => {
+                let losses = self.with_registry(|r, cx| r.on_stored(cx, ticket));
+                losses.into_iter().for_each(|loss| self.on_link_loss(loss));
+            }
+            Input::StoreFailed { ticket } => self.with_registry(|r, _| r.on_store_failed(ticket)),
+            Input::SeedMoved { seed } => self.with_registry(|r, cx| r.on_seed_moved(cx, &seed)),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}
             Input::WallClock(wall) => self.fx.set_wall_clock(wall),
             Input::Timeout => self.on_timeout(),
         }
-        self.schedule_push();
+        self.with_registry(Registry::schedule_push);
     }
 
     /// The next output, if any. To be drained after every call that changes something.
@@ -199,32 +125,76 @@ impl Seed {
     /// due. Valid until the next call that changes something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadline()
+        self.timers.next()
     }
 
-    /// Votes needed for a certificate: floor(n/2)+1 of n seeds.
-    pub(crate) fn quorum(&self) -> usize {
-        crate::membership::majority(self.seed_count)
+    /// Prepares for an orderly end of the process: gathered changes are pushed at once.
+    /// Acknowledged registrations are on disk, and votes are sent when they are made.
+    pub fn stop(&mut self, now: Time) {
+        self.fx.begin_call(now);
+        self.with_registry(Registry::push_now);
     }
 
-    /// The keys of seeds: its own, and those pinned or proved at a configured address.
-    fn trusted(&self) -> BTreeSet<PeerId> {
-        self.others.iter().filter_map(OtherSeed::proved).chain([self.id()]).collect()
+    /// Calls the registry with its context.
+    fn with_registry<R>(
+        &mut self,
+        call: impl FnOnce(&mut Registry, &mut SeedContext<'_>) -> R,
+    ) -> R {
+        let Seed { config, identity, fx, rng, links, timers, registry, .. } = self;
+        let now = fx.now();
+        let cx = &mut SeedContext { fx, rng, links, timers, now, config, identity, registry: () };
+        let result = call(registry, cx);
+        registry.set_timers(cx);
+        result
     }
 
-    /// Whether the registry can answer for the network: it has seen everything that any quorum
-    /// acknowledged.
-    ///
-    /// A seed whose disk kept its registry has everything that it acknowledged. One that begins
-    /// empty may have lost its disk; it has to compare with so many others that every quorum with
-    /// it contains one of them.
-    fn review_synced(&mut self, kept_disk: bool) {
-        let compared = self.others.iter().filter(|o| o.compared).count();
-        let needed = (self.seed_count + 1 - self.quorum()).min(self.others.len());
-        if !self.synced && (kept_disk || compared >= needed) {
-            self.synced = true;
-            let peers = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
-            self.fx.event(Event::Synced { peers });
+    /// Calls the cases with their context.
+    fn with_cases<R>(&mut self, call: impl FnOnce(&mut Cases, &mut CaseContext<'_>) -> R) -> R {
+        let Seed { config, identity, fx, rng, links, timers, registry, cases } = self;
+        let now = fx.now();
+        let cx = &mut SeedContext {
+            fx,
+            rng,
+            links,
+            timers,
+            now,
+            config,
+            identity,
+            registry: &*registry,
+        };
+        let result = call(cases, cx);
+        cases.set_timers(cx);
+        result
+    }
+
+    /// Merges an entry, from its owner or from another seed, and passes the change on.
+    fn merge_entry(&mut self, entry: Entry) -> EntryOutcome {
+        let merged = match self.registry.merge(self.fx.now(), entry) {
+            Ok(merged) => merged,
+            Err(outcome) => return outcome,
+        };
+        let (entry, change) = (&merged.entry, merged.change);
+        let accusers = self.with_cases(|cases, cx| cases.on_entry_changed(cx, entry, change));
+        self.with_registry(|r, cx| r.record(cx, merged, accusers))
+    }
+
+    fn on_peer_lost(&mut self, id: PeerId) {
+        let case = self.with_cases(|cases, cx| cases.on_peer_lost(cx, id));
+        self.review_cases(case);
+    }
+
+    /// Reviews cases one after the other: the certificate of one changes the number of witnesses
+    /// that another one needs.
+    fn review_cases(&mut self, subjects: impl IntoIterator<Item = PeerId>) {
+        for subject in subjects {
+            let certificate = self.with_cases(|cases, cx| cases.review(cx, subject));
+            if certificate.is_none() {
+                continue;
+            }
+            if let Some(known) = self.registry.table().get(&subject) {
+                self.merge_entry(Entry { certificate, ..known.clone() });
+            }
+            self.with_cases(|cases, _| cases.remove(&subject));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state of a seed for status commands, views and checkers.
 
-use super::Seed;
-use crate::peer::{count, view};
+use super::{Seed, count};
+use crate::peer::view;
 use crate::registry::EntryState;
 use crate::snapshot::{MemberState, MemberView, OtherSeedView, SeedSnapshot};
 use crate::time::Time;
@@ -10,26 +10,28 @@ impl Seed {
     /// The state of this seed.
     #[must_use]
     pub fn snapshot(&self, _now: Time) -> SeedSnapshot {
-        let others = self.others.iter();
+        let registry = &self.registry;
         SeedSnapshot {
             id: self.id(),
-            address: self.own_address.clone(),
-            synced: self.synced,
-            seed_quorum: count(self.quorum()),
-            seeds: others
+            address: registry.own_address.clone(),
+            synced: registry.synced,
+            seed_quorum: count(registry.quorum()),
+            seeds: registry
+                .others
+                .iter()
                 .map(|o| OtherSeedView {
                     address: o.address.host_port.clone(),
                     id: o.id,
-                    connected: o.link.is_some(),
+                    connected: o.link().is_some(),
                     compared: o.compared,
                     problem: o.problem.clone(),
                 })
                 .collect(),
-            alive: self.alive_count(),
-            connected_peers: count(self.registrants.len()),
-            entries: count(self.table.len()),
+            alive: count(registry.table().alive_count()),
+            connected_peers: count(registry.registrants().len()),
+            entries: count(registry.table().len()),
             cases: count(self.cases.len()),
-            links: count(self.links.len()),
+            links: count(self.links.open.len()),
             store_problem: None,
             counters: self.fx.counters.by_name(),
         }
@@ -38,7 +40,8 @@ impl Seed {
     /// The registry, by id, in all states.
     #[must_use]
     pub fn members(&self, _now: Time) -> Vec<MemberView> {
-        self.table
+        self.registry
+            .table()
             .iter()
             .map(|(e, expired)| {
                 let state = match e.state() {

@@ -10,28 +10,33 @@ use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
 
-use super::Seed;
+use super::Registry;
 use crate::event::{CloseReason, Event, RefuseReason};
-use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::IDLE_LINK_TIMEOUT;
 use crate::record::SignedRecord;
+use crate::seed::{SeedContext, SeedTimer};
 use crate::wire::RegisterReject;
 
 /// A copy of this seed that has not dialled for so long counts as a new one when it dials.
 const COPY_REMEMBERED: Duration = Duration::from_secs(60);
 
-impl Seed {
+impl Registry {
     /// Shows the record of a registering process to others with the same identity, on links that
     /// are up.
-    pub(super) fn show_record_to_other_processes(&mut self, link: LinkId, record: &SignedRecord) {
+    pub(super) fn show_record_to_other_processes(
+        &self,
+        cx: &mut SeedContext<'_>,
+        link: LinkId,
+        record: &SignedRecord,
+    ) {
         let id = record.id;
-        if let Some(l) = self.links.get_mut(&link) {
+        if let Some(l) = cx.links.open.get_mut(&link) {
             l.process = Some(record.process);
         }
         let others = [self.registrants.get(&id), self.displaced.get(&id).copied()];
         for other in others.into_iter().flatten().filter(|other| *other != link) {
-            let Some(l) = self.links.get_mut(&other) else { continue };
+            let Some(l) = cx.links.open.get_mut(&other) else { continue };
             let Some(process) = l.process.filter(|p| *p != record.process) else { continue };
             // Signed after the other process had started: both run.
             let both_run = record.other_process == Some(process);
@@ -39,79 +44,54 @@ impl Seed {
             let (reason, nonce) = (RefuseReason::DuplicateIdentity, ByteArray::from(self.nonce));
             let (record_shown, certificate) = (Some(record.clone()), None);
             let refused = RegisterReject { reason, record: record_shown, certificate, nonce };
-            self.fx.send(other, refused);
+            cx.fx.send(other, refused);
             if first {
-                self.fx.counters.duplicate_identities += 1;
+                cx.fx.counters.duplicate_identities += 1;
                 let (name, address) = (record.name.clone(), record.addresses.first().copied());
-                self.fx.event(Event::DuplicateIdentity { id, name, address, stops: false });
+                cx.fx.event(Event::DuplicateIdentity { id, name, address, stops: false });
             }
         }
     }
 
     /// Records the registration link of a peer. An earlier link of the same process is closed; one
     /// of another process stays for a while, so that both hear of each other.
-    pub(super) fn set_registrant_link(&mut self, link: LinkId, record: &SignedRecord) {
-        let (id, now) = (record.id, self.fx.now());
+    pub(super) fn set_registrant_link(
+        &mut self,
+        cx: &mut SeedContext<'_>,
+        link: LinkId,
+        record: &SignedRecord,
+    ) {
+        let id = record.id;
         let Some(old) = self.registrants.insert(id, link).filter(|old| *old != link) else {
             return;
         };
         let other_process =
-            self.links.get(&old).and_then(|l| l.process).is_some_and(|p| p != record.process);
+            cx.links.open.get(&old).and_then(|l| l.process).is_some_and(|p| p != record.process);
         if !other_process {
-            self.close(old, CloseReason::Duplicate);
-            self.registrants.insert(id, link);
+            let _ = self.close(cx, old, CloseReason::Duplicate);
             return;
         }
-        if let Some(l) = self.links.get_mut(&old) {
-            (l.has_purpose, l.up) = (false, now);
-            self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
+        if let Some(l) = cx.links.open.get_mut(&old) {
+            (l.has_purpose, l.up) = (false, cx.now);
+            cx.timers.set_earlier(SeedTimer::IdleLinks, cx.now + IDLE_LINK_TIMEOUT);
         }
         let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
         if let Some(older) = older {
-            self.close(older, CloseReason::Duplicate);
-            self.displaced.insert(id, old);
+            let _ = self.close(cx, older, CloseReason::Duplicate);
         }
-    }
-
-    /// Handles a process at the configured address of another seed that has this seed's key.
-    pub(super) fn on_copy_answered(&mut self, index: usize) {
-        let id = self.id();
-        let Some(other) = self.others.get(index) else { return };
-        let (seed, own) = (other.address.host_port.clone(), self.own_address.clone());
-        self.refuse_shared_identity(index, seed, own, id);
     }
 
     /// Handles a process with this seed's key that has dialled this seed. It is reported at the
     /// address where it listens, if that is configured; its port is not known here.
-    pub(super) fn on_copy_dialled(&mut self, from: SocketAddr) {
-        let (id, now) = (self.id(), self.fx.now());
-        self.fx.counters.seeds_sharing_identity += 1;
+    pub(crate) fn on_copy_dialled(&mut self, cx: &mut SeedContext<'_>, from: SocketAddr) {
+        let (id, now) = (self.id, cx.now);
+        cx.fx.counters.seeds_sharing_identity += 1;
         let before = self.last_copy.replace((from.ip(), now));
         if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_REMEMBERED) {
             return;
         }
         let seed = format!("a process at {}", from.ip());
         let other = self.own_address.clone();
-        self.fx.event(Event::SeedsShareIdentity { seed, other, id });
-    }
-
-    /// Refuses another seed that has the identity of a third one, or of this one.
-    pub(super) fn refuse_shared_identity(
-        &mut self,
-        index: usize,
-        seed: String,
-        owner: Option<String>,
-        id: PeerId,
-    ) {
-        let now = self.fx.now();
-        let Some(other) = self.others.get_mut(index) else { return };
-        let name = owner.as_deref().unwrap_or("this seed");
-        let is_news = other.refuse(format!("it has the same identity as {name}"));
-        let wait = self.rng.backoff(other.failures(), &self.config);
-        other.retry_at(now + wait);
-        self.fx.counters.seeds_sharing_identity += 1;
-        if is_news {
-            self.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });
-        }
+        cx.fx.event(Event::SeedsShareIdentity { seed, other, id });
     }
 }

@@ -4,10 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::Seed;
+use super::{Case, Cases};
+use crate::config::Config;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::registry::Registry;
+use crate::seed::{CaseContext, count};
 use crate::time::Time;
 use crate::wire::Ping;
 
@@ -50,70 +53,79 @@ impl ReachCheck {
         self.doubts_since.is_some()
     }
 
-    /// Removes a peer that has lost its link; it counts among the accused without one.
-    pub(super) fn forget(&mut self, peer: &PeerId) {
-        self.unanswered.remove(peer);
+    /// Ends a doubt: its time counts only while it is checked.
+    pub(super) fn end_doubt(&mut self) {
+        self.doubts_since = None;
     }
 }
 
-impl Seed {
+impl Cases {
     /// Whether this seed may vote in a case whose probe's last burst began at `probed`: it has
     /// reached enough of its peers since, or has not for as long as a lease.
-    pub(super) fn may_vote(&self, probed: Time) -> bool {
-        let lease = self.config.lease();
+    pub(super) fn may_vote(&self, cx: &CaseContext<'_>, probed: Time) -> bool {
+        let lease = cx.config.lease();
         self.reach.has_reached_since(probed)
-            || self.reach.doubts_since.is_some_and(|at| self.fx.now() >= at + lease)
+            || self.reach.doubts_since.is_some_and(|at| cx.now >= at + lease)
+    }
+
+    /// Removes a peer that has lost its link from the check; it counts among the accused without
+    /// one.
+    pub(crate) fn forget_reached(&mut self, peer: &PeerId) {
+        self.reach.unanswered.remove(peer);
     }
 
     /// Begins a check after a probe failed whose last burst began at `probed`, unless one has begun
     /// since or is running.
-    pub(super) fn check_reach(&mut self, probed: Time) {
+    pub(super) fn check_reach(&mut self, cx: &mut CaseContext<'_>, probed: Time) {
         let is_covered = self.reach.started.is_some_and(|at| at >= probed);
         if !is_covered && !self.reach.is_open() {
-            self.begin_reach_check();
+            self.begin_reach_check(cx);
         }
     }
 
-    fn begin_reach_check(&mut self) {
-        let (now, nonce) = (self.fx.now(), self.rng.u64());
-        let drawn: Vec<(PeerId, LinkId)> =
-            self.registrants.sample(REACH_SAMPLE, &mut self.rng).copied().collect();
+    fn begin_reach_check(&mut self, cx: &mut CaseContext<'_>) {
+        let nonce = cx.rng.u64();
+        let sample = cx.registry.registrants().sample(REACH_SAMPLE, cx.rng);
+        let drawn: Vec<(PeerId, LinkId)> = sample.copied().collect();
         self.reach.nonce = nonce;
-        self.reach.started = Some(now);
+        self.reach.started = Some(cx.now);
         self.reach.answered = 0;
         self.reach.unanswered = drawn.iter().map(|(id, _)| *id).collect();
         for (_, link) in drawn {
-            self.fx.send(link, Ping { nonce });
+            cx.fx.send(link, Ping { nonce });
         }
-        self.review_reach();
+        self.review_reach(cx);
     }
 
-    /// Handles the answer to a ping of the check.
-    pub(super) fn on_reach_pong(&mut self, remote: PeerId, nonce: u64) {
+    /// Handles the answer to a ping of the check. Returns the cases to review.
+    pub(crate) fn on_reach_pong(
+        &mut self,
+        cx: &mut CaseContext<'_>,
+        remote: PeerId,
+        nonce: u64,
+    ) -> Vec<PeerId> {
         if nonce != self.reach.nonce || !self.reach.unanswered.remove(&remote) {
-            return;
+            return Vec::new();
         }
         self.reach.answered += 1;
-        if self.reach.is_open() && self.review_reach() {
-            self.review_waiting_cases();
+        if self.reach.is_open() && self.review_reach(cx) {
+            return self.waiting_cases(cx.now);
         }
+        Vec::new()
     }
 
-    /// Reviews the cases that have waited for the check.
-    fn review_waiting_cases(&mut self) {
-        let now = self.fx.now();
-        let waiting =
-            self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.has_current_probe(now));
-        let waiting: Vec<PeerId> = waiting.map(|(id, _)| *id).collect();
-        waiting.into_iter().for_each(|id| self.review_case(id));
+    /// The cases that have waited for the check.
+    fn waiting_cases(&self, now: Time) -> Vec<PeerId> {
+        let waits = |c: &&Case| c.probe.has_failed() && c.has_current_probe(now);
+        self.open.iter().filter(waits).map(|c| c.subject).collect()
     }
 
     /// Reviews whether the last check has reached enough peers: of those with a link, and of the
     /// accused without one, unless their hosts refuse connections and so are reachable. Peers that
     /// only other seeds have lost count as well: a seed that was restarted behind a partition has
     /// lost none itself.
-    fn review_reach(&mut self) -> bool {
-        let (reached, all) = self.count_reached();
+    fn review_reach(&mut self, cx: &mut CaseContext<'_>) -> bool {
+        let (reached, all) = self.count_reached(cx.registry);
         if reached * REACHED_ONE_IN < all {
             return false;
         }
@@ -121,55 +133,50 @@ impl Seed {
         // Peers that answer late may come back from behind a partition: probes that failed
         // meanwhile prove nothing about peers that have not come back yet. If peers always answer
         // late, that ends after a lease.
-        let (now, lease) = (self.fx.now(), self.config.lease());
+        let (now, lease) = (cx.now, cx.config.lease());
         let started = self.reach.started.unwrap_or(Time::ZERO);
-        let is_late = now >= started + self.config.probe_burst() / 2;
+        let is_late = now >= started + cx.config.probe_burst() / 2;
         self.reach.late_since = is_late.then(|| self.reach.late_since.unwrap_or(now));
         let waits = self.reach.late_since.is_some_and(|at| now < at + lease);
         if self.reach.doubts_since.take().is_some() || waits {
-            self.restart_cases(|_| true);
+            self.restart(cx, |_| true);
         }
         true
     }
 
     /// Estimates from the sample how many peers the last check reaches, of how many.
-    fn count_reached(&self) -> (usize, usize) {
-        let lost = |id: &PeerId| self.registrants.get(id).is_none();
-        let lost = self.cases.iter().filter(|(id, case)| !case.host_refuses && lost(id)).count();
-        let (linked, answered) = (self.registrants.len(), self.reach.answered);
+    fn count_reached(&self, registry: &Registry) -> (usize, usize) {
+        let is_lost =
+            |c: &&Case| !c.host_refuses && registry.registrants().get(&c.subject).is_none();
+        let lost = self.open.iter().filter(is_lost).count();
+        let (linked, answered) = (registry.registrants().len(), self.reach.answered);
         let checked = answered + self.reach.unanswered.len();
         ((linked * answered).div_ceil(checked.max(1)), linked + lost)
     }
 
-    /// Repeats a check that has not reached enough peers in time, while there are cases.
-    pub(super) fn repeat_reach_check(&mut self) {
-        if self.cases.is_empty() {
-            // The time of a doubt counts only while it is checked.
-            self.reach.doubts_since = None;
+    /// Repeats a check that has not reached enough peers in time, while there are cases. Returns
+    /// the cases to review, if it has reached enough meanwhile.
+    pub(crate) fn repeat_reach_check(&mut self, cx: &mut CaseContext<'_>) -> Vec<PeerId> {
+        if self.review_reach(cx) {
+            return self.waiting_cases(cx.now);
         }
-        if self.fx.now() < self.reach_deadline() {
-            return;
-        }
-        if self.review_reach() {
-            return self.review_waiting_cases();
-        }
-        if self.cases.is_empty() {
+        if self.open.is_empty() {
             self.reach.started = self.reach.reached;
-            return;
+            return Vec::new();
         }
         if self.reach.doubts_since.is_none() {
-            self.reach.doubts_since = Some(self.fx.now());
-            let (reached, all) = self.count_reached();
-            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            self.fx.counters.self_doubts += 1;
-            self.fx.event(Event::SelfDoubt { failing: count(all - reached), links: count(all) });
+            self.reach.doubts_since = Some(cx.now);
+            let (reached, all) = self.count_reached(cx.registry);
+            cx.fx.counters.self_doubts += 1;
+            cx.fx.event(Event::SelfDoubt { failing: count(all - reached), links: count(all) });
         }
-        self.begin_reach_check();
+        self.begin_reach_check(cx);
+        Vec::new()
     }
 
-    pub(super) fn reach_deadline(&self) -> Time {
+    /// When the check ends that has not reached enough peers so far.
+    pub(super) fn reach_deadline(&self, config: &Config) -> Option<Time> {
         let started = self.reach.started.filter(|_| self.reach.is_open());
-        started
-            .map_or(Time::MAX, |at| at + self.config.probe_burst() * self.health.timeout_factor())
+        started.map(|at| at + config.probe_burst() * self.health.timeout_factor())
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::Seed;
+use super::{Entry, Registry};
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{FULL_LIST_LIMIT, FULL_PUSH_LIMIT, JOIN_SAMPLE, MAX_PENDING_UPDATES};
 use crate::record::{Presence, SignedRecord};
-use crate::registry::Entry;
+use crate::seed::SeedContext;
 use crate::time::Time;
 use crate::wire::{MembershipUpdate, parts};
 
@@ -49,43 +49,33 @@ impl PendingUpdates {
     }
 }
 
-impl Seed {
+impl Registry {
     /// Schedules the next push if changes wait; called after every input.
-    pub(super) fn schedule_push(&mut self) {
-        if self.pending_updates.at.is_none() && !self.pending_updates.is_empty() {
+    pub(crate) fn schedule_push(&mut self, cx: &mut SeedContext<'_>) {
+        let pending = &mut self.pending_updates;
+        if !pending.dead.is_empty() {
             // A death is pushed at once; other changes are gathered.
-            let wait = if self.pending_updates.dead.is_empty() {
-                self.config.push_delay()
-            } else {
-                core::time::Duration::ZERO
-            };
-            self.pending_updates.at = Some(self.fx.now() + wait);
-        } else if !self.pending_updates.dead.is_empty() {
-            self.pending_updates.at = Some(self.fx.now());
+            pending.at = Some(cx.now);
+        } else if pending.at.is_none() && !pending.is_empty() {
+            pending.at = Some(cx.now + cx.config.push_delay());
         }
     }
 
-    /// Prepares for an orderly end of the process: gathered changes are pushed at once.
-    /// Acknowledged registrations are on disk, and votes are sent when they are made.
-    pub fn stop(&mut self, now: Time) {
-        self.fx.begin_call(now);
+    /// Pushes gathered changes at once.
+    pub(crate) fn push_now(&mut self, cx: &mut SeedContext<'_>) {
         if self.pending_updates.at.is_some() {
-            self.pending_updates.at = Some(now);
+            self.push(cx);
         }
-        self.push();
     }
 
-    pub(super) fn push(&mut self) {
-        let now = self.fx.now();
-        if self.pending_updates.at.is_none_or(|at| at > now) {
-            return;
-        }
+    /// Pushes gathered changes.
+    pub(crate) fn push(&mut self, cx: &mut SeedContext<'_>) {
         let pending = core::mem::take(&mut self.pending_updates);
-        self.push_to_peers(&pending);
-        self.push_to_seeds(&pending.entries);
+        self.push_to_peers(cx, &pending);
+        self.push_to_seeds(cx, &pending.entries);
     }
 
-    fn push_to_peers(&mut self, pending: &PendingUpdates) {
+    fn push_to_peers(&self, cx: &mut SeedContext<'_>, pending: &PendingUpdates) {
         if pending.joined.is_empty() && pending.left.is_empty() && pending.dead.is_empty() {
             return;
         }
@@ -118,36 +108,40 @@ impl Seed {
         let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
         let deaths = parts(&dead, Certificate::wire_size);
         let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
-        let (join_audience, end_audience) = self.audience(pending);
+        let (join_audience, end_audience) = self.audience(cx, pending);
         for link in join_audience {
-            self.send_changes(link, &joins);
+            self.send_changes(cx, link, &joins);
             // These addresses are valid on this host only.
-            if self.is_on_this_host(link) {
-                self.send_changes(link, &joins_on_loopback);
+            if cx.links.is_on_this_host(link) {
+                self.send_changes(cx, link, &joins_on_loopback);
             }
         }
         for link in end_audience {
-            self.send_changes(link, &ends);
+            self.send_changes(cx, link, &ends);
         }
     }
 
-    fn send_changes(&mut self, link: LinkId, changes: &[MembershipUpdate]) {
-        let (alive, participating) = self.counts_for(link);
+    fn send_changes(&self, cx: &mut SeedContext<'_>, link: LinkId, changes: &[MembershipUpdate]) {
+        let (alive, participating) = self.counts_for(cx.links, link);
         for changed in changes {
-            self.fx.send(link, MembershipUpdate { alive, participating, ..changed.clone() });
+            cx.fx.send(link, MembershipUpdate { alive, participating, ..changed.clone() });
         }
     }
 
     /// The registrants that are sent joins, and ends: all of them, or a few in a network so
     /// large that telling all would be most of its traffic.
-    fn audience(&mut self, pending: &PendingUpdates) -> (Vec<LinkId>, Vec<LinkId>) {
+    fn audience(
+        &self,
+        cx: &mut SeedContext<'_>,
+        pending: &PendingUpdates,
+    ) -> (Vec<LinkId>, Vec<LinkId>) {
         let all_registrants = || self.registrants.iter().map(|(_, link)| *link).collect();
         let size = self.table.alive_count();
         if size <= FULL_LIST_LIMIT {
             return (all_registrants(), all_registrants());
         }
         let some: Vec<LinkId> =
-            self.registrants.sample(JOIN_SAMPLE, &mut self.rng).map(|(_, l)| *l).collect();
+            self.registrants.sample(JOIN_SAMPLE, cx.rng).map(|(_, l)| *l).collect();
         let ends = if pending.left.is_empty() && pending.dead.is_empty() {
             Vec::new()
         } else if size <= FULL_PUSH_LIMIT {
@@ -160,16 +154,15 @@ impl Seed {
         (some, ends)
     }
 
-    fn push_to_seeds(&mut self, ids: &BTreeSet<PeerId>) {
+    fn push_to_seeds(&self, cx: &mut SeedContext<'_>, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
             // The comparison of buckets is cheaper.
-            self.fx.counters.pushes_skipped += 1;
+            cx.fx.counters.pushes_skipped += 1;
             return;
         }
-        let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
         let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.get(id).cloned()).collect();
-        for link in links {
-            self.send_entries(link, &entries, Vec::new(), false);
+        for link in self.seed_links() {
+            self.send_entries(cx, link, &entries, Vec::new(), false);
         }
     }
 }

@@ -8,19 +8,19 @@ use crate::random::RngStream;
 
 /// The registrants, in an order that allows drawing some of them.
 #[derive(Debug, Default)]
-pub(super) struct Registrants {
+pub(crate) struct Registrants {
     places: BTreeMap<PeerId, usize>,
     all: Vec<(PeerId, LinkId)>,
 }
 
 impl Registrants {
     /// The link on which a peer is registered.
-    pub(super) fn get(&self, id: &PeerId) -> Option<LinkId> {
+    pub(crate) fn get(&self, id: &PeerId) -> Option<LinkId> {
         self.all.get(*self.places.get(id)?).map(|(_, link)| *link)
     }
 
     /// Records the link of a peer. Returns the previous one.
-    pub(super) fn insert(&mut self, id: PeerId, link: LinkId) -> Option<LinkId> {
+    pub(crate) fn insert(&mut self, id: PeerId, link: LinkId) -> Option<LinkId> {
         if let Some((_, old)) = self.places.get(&id).and_then(|&at| self.all.get_mut(at)) {
             return Some(core::mem::replace(old, link));
         }
@@ -29,7 +29,7 @@ impl Registrants {
         None
     }
 
-    pub(super) fn remove(&mut self, id: &PeerId) -> Option<LinkId> {
+    pub(crate) fn remove(&mut self, id: &PeerId) -> Option<LinkId> {
         let at = self.places.remove(id).filter(|at| *at < self.all.len())?;
         let (_, link) = self.all.swap_remove(at);
         if let Some((moved, _)) = self.all.get(at) {
@@ -38,17 +38,17 @@ impl Registrants {
         Some(link)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(PeerId, LinkId)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(PeerId, LinkId)> {
         self.all.iter()
     }
 
     /// Up to `n` distinct ones of them, each with the same chance.
-    pub(super) fn sample(
+    pub(crate) fn sample(
         &self,
         n: usize,
         rng: &mut RngStream,
