@@ -76,7 +76,7 @@ fn item_larger_than_its_queue_evicts_nothing() {
         assert!(!outcome.is_queued());
         assert_eq!(queue.enqueue(class, item(3, usize::MAX)), outcome, "the sum must not overflow");
         assert_eq!(drain(&mut queue), [(class, 1)]);
-        assert_eq!(queue.enqueue(class, item(4, 1000 - ITEM_OVERHEAD)).is_queued(), true);
+        assert!(queue.enqueue(class, item(4, 1000 - ITEM_OVERHEAD)).is_queued());
     }
 }
 

@@ -13,7 +13,8 @@ fn ping_of(class: Class, nonce: u64) -> Output {
 
 fn nonces(log: &Log) -> Vec<u64> {
     let lines = lines(log);
-    lines.iter().filter_map(|line| line.split(' ').nth(2)?.parse().ok()).collect()
+    let pings = lines.iter().filter_map(|line| line.split_once(" ping "));
+    pings.filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok()).collect()
 }
 
 #[test]
