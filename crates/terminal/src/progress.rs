@@ -15,7 +15,7 @@ use crate::out::Paint;
 /// How often the time is redrawn while nothing else changes.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A bar for work of this many steps. Nothing is drawn before the first message or step.
+/// A bar for work of this many steps.
 pub fn bar(steps: u64) -> ProgressBar {
     styled(ProgressBar::new(steps), "{clock} {bar:20} {percent:>3} % {wide_msg}")
 }
