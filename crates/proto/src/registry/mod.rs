@@ -63,7 +63,7 @@ pub(crate) struct Registry {
     next_expiry: Time,
 }
 
-/// What the end of a link means for the cases.
+/// The meaning of the end of a link for the cases.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum LinkLoss {

@@ -11,7 +11,7 @@ use crate::timers::Timers;
 use super::links::SeedLinks;
 use super::timers::SeedTimer;
 
-/// The outputs, the randomness, the links, the timers, and what does not change during a call. A
+/// The outputs, the randomness, the links, the timers, and the parts that no call changes. A
 /// concern changes only itself; its return value says what another concern has to do, and
 /// [`Seed`](crate::Seed) passes that on.
 pub(crate) struct SeedContext<'a, R = ()> {
@@ -39,7 +39,7 @@ pub(crate) mod testing {
     use crate::seed::SeedLink;
     use crate::signed::Signed;
 
-    /// What a seed lends to its concerns, for tests of one of them.
+    /// The parts of a seed that its concerns use, for tests of one of them.
     #[derive(Debug)]
     pub(crate) struct SeedParts {
         fx: Effects,
