@@ -102,6 +102,11 @@ impl FailureDetector {
         }
     }
 
+    /// Where the nonces of probes come from.
+    pub(crate) fn nonces(&mut self) -> &mut RngStream {
+        &mut self.rng
+    }
+
     /// A new nonce for a probe.
     pub(crate) fn nonce(&mut self) -> u64 {
         self.rng.u64()

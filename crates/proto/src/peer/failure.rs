@@ -10,6 +10,7 @@ use crate::failure::{
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::links::LinkPurpose;
+use crate::membership::Membership;
 use crate::overlay::Neighbour;
 use crate::record::{Address, SignedRecord};
 use crate::wire::{Appoint, ProbeReply};
@@ -22,7 +23,7 @@ impl Peer {
 
     pub(super) fn on_pong(&mut self, remote: PeerId, purpose: &LinkPurpose, nonce: u64) {
         if let LinkPurpose::Seed(index) = purpose {
-            return self.on_seed_pong(*index, nonce);
+            return self.with_membership(|m, cx| m.on_seed_pong(cx, *index, nonce));
         }
         let after = self.with_failure(|f, cx| f.on_pong(cx, remote, nonce));
         self.suspicion_cleared(remote, after);
@@ -122,7 +123,7 @@ impl Peer {
         for id in suspects {
             match self.with_failure(|f, cx| f.run_probe(cx, id)) {
                 ProbeOutcome::Pending => {}
-                ProbeOutcome::SelfDoubt => self.ping_seeds(),
+                ProbeOutcome::SelfDoubt => self.with_membership(Membership::ping_seeds),
                 ProbeOutcome::Silent(suspect) => self.on_silent(*suspect),
             }
         }

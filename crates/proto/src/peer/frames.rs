@@ -15,7 +15,7 @@ impl Peer {
         self.on_traffic(remote);
         let from_seed = matches!(purpose, LinkPurpose::Seed(_));
         if let LinkPurpose::Seed(index) = purpose {
-            self.heard_seed(index);
+            self.with_membership(|m, cx| m.heard_seed(cx, index));
         }
         if let LinkPurpose::Leaving(_) = purpose {
             self.set_purpose(id, LinkPurpose::Leaving(self.fx.now()));

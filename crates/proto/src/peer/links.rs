@@ -105,7 +105,9 @@ impl Peer {
 
     fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkEnd) {
         match purpose {
-            LinkPurpose::Seed(index) => self.on_seed_down(*index, why),
+            LinkPurpose::Seed(index) => {
+                self.with_membership(|m, cx| m.on_seed_down(cx, *index, why))
+            }
             LinkPurpose::Neighbour => self.on_neighbour_link_down(remote, id, why),
             LinkPurpose::Request => self.request_failed(remote, DialError::Refused),
             LinkPurpose::Leaving(_) => self.review_leave(),
@@ -137,7 +139,7 @@ impl Peer {
                     self.membership.registrations.set_problem(index, why.to_string());
                     self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
                 }
-                self.on_seed_lost(index, why.to_string());
+                self.with_membership(|m, cx| m.on_seed_lost(cx, index, why.to_string()));
             }
             DialPurpose::Request(peer) => {
                 self.with_overlay(|o, cx| o.request_dial_failed(cx, peer, dial, why));

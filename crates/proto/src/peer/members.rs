@@ -1,7 +1,5 @@
 //! What a peer learns about the members, and what follows for its other concerns.
 
-use core::time::Duration;
-
 use super::Peer;
 use crate::event::{CloseReason, Event};
 use crate::failure::Certificate;
@@ -9,12 +7,8 @@ use crate::io::LinkId;
 use crate::limits::{FULL_LIST_LIMIT, IDLE_MEMBERS, MAX_SEARCH_MEMBERS, MIN_SEARCH_MEMBERS};
 use crate::membership::MergeOutcome;
 use crate::record::{Presence, SignedRecord};
-use crate::snapshot::PeerState;
 use crate::time::Time;
-use crate::wire::{Frame, MembershipUpdate, PeerList};
-
-/// How long the number of members may differ from the seeds' before whole lists are requested.
-const SIZE_DIFFERENCE_LIMIT: Duration = Duration::from_secs(10);
+use crate::wire::{MembershipUpdate, PeerList};
 
 impl Peer {
     pub(super) fn on_peer_list(&mut self, link: LinkId, f: &PeerList) {
@@ -85,48 +79,6 @@ impl Peer {
         self.review_members();
         self.review_target();
         self.review_network_size();
-    }
-
-    /// Whether this peer knows as many members as there are, in a network with whole lists.
-    fn agrees_on_network_size(&self) -> bool {
-        let size = self.membership.registrations.network_size() as usize;
-        let apart = self.membership.own.state != PeerState::Joined
-            || size == 0
-            || self.membership.is_large();
-        apart || self.membership.members.alive_count() + 1 == size
-    }
-
-    /// Schedules a request for whole lists if the number of members differs from the seeds': an
-    /// expired lease, or a network that has shrunk to whole lists again, causes no notice.
-    pub(super) fn review_network_size(&mut self) {
-        if self.agrees_on_network_size() {
-            self.request_lists_at = None;
-        } else if self.request_lists_at.is_none() {
-            // At different times at different peers.
-            let wait = self.rng.seeds.scaled(SIZE_DIFFERENCE_LIMIT, 1.0, 3.0);
-            self.request_lists_at = Some(self.fx.now() + wait);
-        }
-    }
-
-    /// Requests whole lists from all seeds, if the number of members has differed for long.
-    pub(super) fn request_due_lists(&mut self) {
-        let now = self.fx.now();
-        if self.request_lists_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.request_lists_at = None;
-        if self.agrees_on_network_size() {
-            return;
-        }
-        self.request_lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
-        self.fx.counters.lists_asked += 1;
-        for slot in &mut self.membership.registrations.slots {
-            if let Some(link) = slot.link {
-                slot.list_requested = Some(now);
-                slot.list_complete = false;
-                self.fx.send(link, Frame::GetPeerList);
-            }
-        }
     }
 
     /// In a large network, retains a sample of the members only.

@@ -94,8 +94,6 @@ pub struct Peer {
     overlay: Overlay,
     failure: FailureDetector,
     broadcast: Broadcast,
-    /// When to request whole lists, because members and seeds disagree on the size of the network.
-    request_lists_at: Option<Time>,
     timers: Timers<PeerTimer>,
 }
 
@@ -131,11 +129,10 @@ impl Peer {
             fx,
             rng,
             links: Links::new(),
-            membership: Membership { own, members, registrations },
+            membership: Membership::new(own, members, registrations),
             overlay: Overlay::new(now, dial_candidates),
             failure: FailureDetector::new(random("liveness"), now),
             broadcast,
-            request_lists_at: None,
             timers: Timers::new(),
         };
         peer.review_target();
@@ -175,7 +172,7 @@ impl Peer {
                     self.with_broadcast(Broadcast::on_congested);
                 }
             }
-            Input::SeedMoved { seed } => self.on_seed_moved(&seed),
+            Input::SeedMoved { seed } => self.with_membership(|m, cx| m.on_seed_moved(cx, &seed)),
             Input::WallClock(wall) => self.fx.set_wall_clock(wall),
             Input::Timeout => self.on_timeout(before),
         }

@@ -8,7 +8,7 @@ use crate::event::{CloseReason, Event, LinkEnd, RefuseReason};
 use crate::failure::{FailureDetector, Watch};
 use crate::identity::PeerId;
 use crate::io::{DialError, LinkId};
-use crate::membership::MergeOutcome;
+use crate::membership::{Membership, MergeOutcome};
 use crate::overlay::{
     AVOID_UNREACHABLE, EdgeLoad, Neighbour, Overlay, OverlayContext, OverlayEffect, is_accept_from,
     is_request_from,
@@ -77,7 +77,7 @@ impl Peer {
                 self.with_failure(|f, _| f.neighbour_down(&id));
                 self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
             }
-            OverlayEffect::ListWanted => self.request_list(),
+            OverlayEffect::ListWanted => self.with_membership(Membership::request_list),
             // The seeds know more: they answer a new record with their certificate.
             OverlayEffect::RecordDoubted => self.renew_record_at_seeds(),
         }

@@ -1,17 +1,11 @@
 //! The record of this peer.
 
-use core::time::Duration;
-
 use super::Peer;
 use crate::event::Event;
 use crate::io::StoreOp;
 use crate::overlay::Overlay;
 use crate::overlay::target::{MIN_TARGET, rank, target_degree};
 use crate::record::{Record, SignedRecord};
-use crate::wire::Register;
-
-/// The same for a seed that has to be dialled for that.
-const PARKED_UPDATE_DELAY: Duration = Duration::from_secs(20);
 
 impl Peer {
     pub(super) fn incarnation(&self) -> u64 {
@@ -38,32 +32,6 @@ impl Peer {
     /// Schedules an update to seeds and neighbours after a change of degree, target or record.
     pub(super) fn schedule_record_update(&mut self) {
         self.with_overlay(Overlay::degree_changed);
-    }
-
-    /// Sends the record to every seed with a link.
-    pub(super) fn send_record_to_seeds(&mut self) {
-        self.membership.own.update_at = None;
-        if self.is_leaving() {
-            return;
-        }
-        let record = self.current_record();
-        let links: Vec<_> = self.membership.registrations.links().collect();
-        for link in links {
-            self.fx.send(link, Register { record: record.clone() });
-        }
-        let by = self.fx.now() + self.rng.seeds.scaled(PARKED_UPDATE_DELAY, 0.5, 1.0);
-        self.membership.registrations.redial_parked_by(by);
-    }
-
-    /// Refreshes the lease at the seeds.
-    pub(super) fn refresh_lease(&mut self) {
-        self.membership.own.refresh_at =
-            self.fx.now() + self.rng.seeds.scaled(self.config.lease_refresh(), 0.9, 1.0);
-        if !self.is_leaving() {
-            self.renew_record(|_| {});
-            self.send_record_to_seeds();
-            self.membership.registrations.redial_parked_by(self.fx.now());
-        }
     }
 
     /// Draws the target again after the size of the network or the seeds' nonce changed.

@@ -3,278 +3,80 @@
 use core::time::Duration;
 
 use super::Peer;
-use crate::event::{CloseReason, Event, LinkEnd, RefuseReason};
-use crate::identity::PeerId;
-use crate::io::{DialTarget, LinkId, LinkInfo, Role};
-use crate::links::{DialPurpose, LinkPurpose};
-use crate::membership::QuorumChange;
+use crate::event::{Event, RefuseReason};
+use crate::io::{LinkId, LinkInfo};
+use crate::membership::{Membership, MembershipContext, MembershipEffect};
 use crate::overlay::Overlay;
-use crate::snapshot::PeerState;
-use crate::time::Time;
-use crate::wire::{Accusation, Frame, Ping, Register, RegisterAck, RegisterReject, Report};
+use crate::wire::{Accusation, Register, RegisterAck, RegisterReject, Report};
 
 /// Shortest time between two refutations.
 const REFUTE_INTERVAL: Duration = Duration::from_millis(200);
-/// Silence of a seed, in ping intervals, after which its link is closed.
-const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Peer {
-    /// Dials the seeds that are due.
-    pub(super) fn dial_seeds(&mut self) {
-        let now = self.fx.now();
-        let leaving = self.is_leaving();
-        for index in self.membership.registrations.seeds_to_dial(now) {
-            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
-            if leaving && !slot.parked {
-                continue; // it does not know this peer, or has read Leave
+    /// Calls the membership with its context, and passes on what other concerns have to do.
+    pub(super) fn with_membership<R>(
+        &mut self,
+        call: impl FnOnce(&mut Membership, &mut MembershipContext<'_>) -> R,
+    ) -> R {
+        let result = call(
+            &mut self.membership,
+            &mut MembershipContext {
+                now: self.fx.now(),
+                config: &self.config,
+                identity: &self.identity,
+                fx: &mut self.fx,
+                links: &mut self.links,
+                rng: &mut self.rng.seeds,
+                nonces: self.failure.nonces(),
+                degree: self.overlay.degree(),
+                target: self.overlay.target,
+            },
+        );
+        for effect in core::mem::take(&mut self.membership.effects) {
+            match effect {
+                MembershipEffect::Joined => self.with_overlay(Overlay::start_swapping),
+                MembershipEffect::Restored => self.with_overlay(Overlay::schedule_swaps),
             }
-            let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
-            slot.dial = Some(dial);
-            self.links.dials.insert(dial, DialPurpose::Seed(index));
         }
+        result
     }
 
-    pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
-        let now = self.fx.now();
-        self.set_purpose(link, LinkPurpose::Seed(index));
-        if info.role != Role::Seed {
-            let why = "a peer answers there, not a seed".to_owned();
-            return self.refuse_seed(index, link, CloseReason::Incompatible, why);
-        }
-        if self.refuse_shared_identity(index, link, info.remote) {
+    /// Sends the record to every seed with a link, soon also to those without.
+    pub(super) fn send_record_to_seeds(&mut self) {
+        self.with_membership(Membership::send_record_to_seeds);
+    }
+
+    pub(super) fn review_registrations(&mut self) {
+        self.with_membership(Membership::review_registrations);
+    }
+
+    pub(super) fn review_network_size(&mut self) {
+        self.with_membership(Membership::review_network_size);
+    }
+
+    pub(super) fn on_register_ack(&mut self, link: LinkId, f: &RegisterAck) {
+        if !self.with_membership(|m, cx| m.on_register_ack(cx, link, f)) {
             return;
         }
-        // The name of the seed resolves to another address: the new link replaces the old one.
-        let before = self.membership.registrations.slots.get(index).and_then(|s| s.link);
-        if let Some(old) = before.filter(|old| *old != link) {
-            self.close(old, CloseReason::Done);
+        if self.is_leaving() {
+            return self.leave_if_acknowledged(f);
         }
-        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
-        slot.dial = None;
-        slot.link = Some(link);
-        slot.parked = false;
-        if slot.id != Some(info.remote) {
-            slot.acknowledged = None;
-            slot.list_applied = false;
+        self.review_target();
+        self.review_network_size();
+        self.review_registrations();
+    }
+
+    /// Registers at a seed whose link is up, and reports what it may not have heard.
+    pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
+        if !self.with_membership(|m, cx| m.link_up(cx, index, link, info)) {
+            return;
         }
-        slot.id = Some(info.remote);
-        slot.problem = None;
-        slot.last_heard = now;
-        slot.register_sent = Some(now);
-        slot.pending_ping = None;
-        slot.last_ping = now;
-        slot.list_requested = None;
-        slot.list_complete = false;
         self.review_address();
         let record = self.current_record();
         self.fx.send(link, Register { record });
         for report in self.failure.reports() {
             self.fx.send(link, Report { report: report.clone() });
         }
-    }
-
-    /// Refuses a seed whose identity is in use under another configured name: otherwise one process
-    /// would count as two of a majority. Returns whether it was refused.
-    fn refuse_shared_identity(&mut self, index: usize, link: LinkId, id: PeerId) -> bool {
-        let Some(other) = self.membership.registrations.in_use_as(index, &id) else { return false };
-        let seed =
-            self.membership.registrations.slots.get(index).map(|s| s.address.host_port.clone());
-        let seed = seed.unwrap_or_default();
-        let why = format!("it has the same identity as seed {other}");
-        self.fx.counters.seeds_sharing_identity += 1;
-        if self.membership.registrations.set_problem(index, why.clone()) {
-            self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
-        }
-        self.refuse_seed(index, link, CloseReason::Duplicate, why);
-        true
-    }
-
-    /// Refuses a remote at a seed's address; a link to the seed at another address stays.
-    fn refuse_seed(&mut self, index: usize, link: LinkId, reason: CloseReason, why: String) {
-        self.close(link, reason);
-        if self.membership.registrations.is_linked(index) {
-            self.membership.registrations.end_dial(index);
-        } else {
-            self.on_seed_lost(index, why);
-        }
-    }
-
-    /// Dials a seed whose name resolves to another address; the new link replaces the old one.
-    pub(super) fn on_seed_moved(&mut self, seed: &str) {
-        if self.is_leaving() {
-            return;
-        }
-        for index in 0..self.membership.registrations.slots.len() {
-            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
-            if slot.address.host_port != seed || slot.link.is_none() || slot.dial.is_some() {
-                continue;
-            }
-            let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
-            slot.dial = Some(dial);
-            self.links.dials.insert(dial, DialPurpose::Seed(index));
-            self.fx.counters.seed_moves += 1;
-            self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
-        }
-    }
-
-    /// Requests a list of peers with their degrees from one seed.
-    pub(super) fn request_list(&mut self) {
-        let now = self.fx.now();
-        let linked: Vec<usize> = (0..self.membership.registrations.slots.len())
-            .filter(|&i| {
-                self.membership.registrations.slots.get(i).is_some_and(|s| s.link.is_some())
-            })
-            .collect();
-        let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else {
-            return self.membership.registrations.redial_parked_by(now);
-        };
-        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
-        let Some(link) = slot.link else { return };
-        slot.list_requested = Some(now);
-        slot.list_complete = false;
-        self.fx.counters.lists_asked += 1;
-        self.fx.send(link, Frame::GetPeerList);
-    }
-
-    /// Handles the end of a link to a seed.
-    pub(super) fn on_seed_down(&mut self, index: usize, why: LinkEnd) {
-        let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
-        let stands = match why {
-            LinkEnd::Closed(CloseReason::Done) => self.membership.registrations.park(index),
-            LinkEnd::Closed(CloseReason::Limit) => {
-                self.membership.registrations.on_link_refused(index, now, &self.config, rng)
-            }
-            _ => false,
-        };
-        match why {
-            _ if !stands => self.on_seed_lost(index, why.to_string()),
-            LinkEnd::Closed(CloseReason::Done) => self.fx.counters.seeds_parked += 1,
-            _ => self.fx.counters.seeds_crowded += 1,
-        }
-    }
-
-    pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
-        let now = self.fx.now();
-        let wait =
-            self.membership.registrations.on_failed(index, now, &self.config, &mut self.rng.seeds);
-        if let Some(slot) = self.membership.registrations.slots.get(index) {
-            let seed = slot.address.host_port.clone();
-            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            self.fx.event(Event::SeedLost { seed, why, retry_ms });
-        }
-        self.review_registrations();
-    }
-
-    pub(super) fn heard_seed(&mut self, index: usize) {
-        let now = self.fx.now();
-        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
-            slot.last_heard = now;
-        }
-    }
-
-    pub(super) fn on_seed_pong(&mut self, index: usize, nonce: u64) {
-        let now = self.fx.now();
-        if let Some(slot) = self.membership.registrations.slots.get_mut(index)
-            && let Some((expected, sent)) = slot.pending_ping
-            && expected == nonce
-        {
-            slot.reply_delay = Some(now.since(sent));
-            slot.pending_ping = None;
-        }
-    }
-
-    /// Pings the seeds, and closes links to silent ones.
-    pub(super) fn watch_seeds(&mut self) {
-        let now = self.fx.now();
-        let interval = self.config.seed_ping_interval();
-        let mut dead = Vec::new();
-        for (index, slot) in self.membership.registrations.slots.iter_mut().enumerate() {
-            let Some(link) = slot.link else { continue };
-            if now >= slot.last_heard + interval * MAX_SILENT_INTERVALS {
-                dead.push((index, link));
-                continue;
-            }
-            // Regardless of traffic from the seed, because the seed has to hear from this peer as
-            // well.
-            if now >= slot.last_ping + interval {
-                let nonce = self.failure.nonce();
-                slot.pending_ping = Some((nonce, now));
-                slot.last_ping = now;
-                self.fx.send(link, Ping { nonce });
-            }
-        }
-        self.request_quorum_lists();
-        match self.membership.registrations.choose_for_overdue(now, &mut self.rng.seeds) {
-            0 => {}
-            overdue => self.fx.counters.registrations_overdue += overdue,
-        }
-        for (index, link) in dead {
-            self.fx.counters.seeds_silent += 1;
-            self.close(link, CloseReason::NoSignOfLife);
-            self.on_seed_lost(index, LinkEnd::Local(CloseReason::NoSignOfLife).to_string());
-        }
-    }
-
-    /// When [`Peer::watch_seeds`] has to be called next.
-    pub(super) fn seeds_deadline(&self) -> Time {
-        let interval = self.config.seed_ping_interval();
-        let watch =
-            self.membership.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
-                (s.last_ping + interval).min(s.last_heard + interval * MAX_SILENT_INTERVALS)
-            });
-        let dial = self.membership.registrations.next_dial(self.is_leaving());
-        let answers = self.membership.registrations.answers_deadline();
-        watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
-    }
-
-    /// Pings all seeds now.
-    pub(super) fn ping_seeds(&mut self) {
-        let now = self.fx.now();
-        for slot in &mut self.membership.registrations.slots {
-            if let Some(link) = slot.link {
-                let nonce = self.failure.nonce();
-                slot.pending_ping = Some((nonce, now));
-                slot.last_ping = now;
-                self.fx.send(link, Ping { nonce });
-            }
-        }
-    }
-
-    pub(super) fn on_register_ack(&mut self, link: LinkId, f: &RegisterAck) {
-        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
-        let (incarnation, now) = (self.incarnation(), self.fx.now());
-        let leaves = self.is_leaving();
-        if leaves && f.sequence != self.membership.own.record.sequence {
-            // It acknowledges a record before Leave.
-            return;
-        }
-        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
-            (slot.alive, slot.participating) = (f.alive, f.participating);
-            slot.synced = f.synced;
-            slot.nonce = Some(*f.nonce);
-            slot.failures = 0;
-            if f.incarnation == incarnation {
-                let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
-                slot.problem = None;
-                slot.acknowledged_at = now;
-                slot.overdue = false;
-                if first && !leaves {
-                    // Also before there is a quorum: the lease runs from now on.
-                    let refresh_at = now + self.config.lease_refresh();
-                    self.membership.own.refresh_at = self.membership.own.refresh_at.min(refresh_at);
-                    let seed = slot.address.host_port.clone();
-                    let seed_id = slot.id.unwrap_or(PeerId::from_bytes([0; 32]));
-                    self.fx.event(Event::Registered { seed, seed_id, known: f.alive });
-                }
-            }
-        }
-        if leaves {
-            return self.leave_if_acknowledged(f);
-        }
-        self.membership.registrations.vouch(index, &f.seeds);
-        self.review_target();
-        self.review_network_size();
-        self.review_registrations();
     }
 
     pub(super) fn on_register_reject(&mut self, link: LinkId, f: &RegisterReject) {
@@ -296,7 +98,9 @@ impl Peer {
                     self.on_own_record(record);
                 }
             }
-            RefuseReason::LoopbackAddress => self.on_loopback_refused(link),
+            RefuseReason::LoopbackAddress => {
+                self.with_membership(|m, cx| m.on_loopback_refused(cx, link))
+            }
             // Another process has signed the record: a predecessor, or a copy.
             RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
                 // The seed's record is older than the present one of this process.
@@ -327,63 +131,6 @@ impl Peer {
                 self.schedule_record_update();
             }
             _ => {}
-        }
-    }
-
-    /// Handles a seed on another host that cannot use this peer's loopback addresses.
-    fn on_loopback_refused(&mut self, link: LinkId) {
-        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
-        let Some(slot) = self.membership.registrations.slots.get(index) else { return };
-        let (seed, addresses) =
-            (slot.address.host_port.clone(), self.membership.own.record.addresses.clone());
-        self.fx.event(Event::LoopbackAdvertised { seed, addresses });
-        let why = "it is on another host, and this peer advertises loopback addresses only";
-        self.membership.registrations.set_problem(index, why.to_owned());
-    }
-
-    pub(super) fn review_registrations(&mut self) {
-        if self.is_leaving() {
-            // Now the seeds acknowledge Leave.
-            return;
-        }
-        let registrations =
-            u32::try_from(self.membership.registrations.count()).unwrap_or(u32::MAX);
-        let quorum = u32::try_from(self.membership.registrations.quorum()).unwrap_or(u32::MAX);
-        let now = self.fx.now();
-        let quorum_now = self.membership.registrations.review(now);
-        self.request_quorum_lists();
-        match quorum_now {
-            QuorumChange::Unchanged => {}
-            QuorumChange::Reached => {
-                self.set_state(PeerState::Joined);
-                self.fx.event(Event::Joined { registrations, quorum });
-                self.with_overlay(Overlay::start_swapping);
-            }
-            QuorumChange::Lost => {
-                self.set_state(PeerState::Degraded);
-                self.fx.event(Event::Degraded { registrations, quorum });
-            }
-            QuorumChange::Regained => {
-                self.set_state(PeerState::Joined);
-                self.fx.event(Event::Restored { registrations });
-                self.with_overlay(Overlay::schedule_swaps);
-            }
-        }
-    }
-
-    /// Requests the lists that this peer needs before it reports that it has joined. They are
-    /// requested after a quorum has acknowledged: of two peers that join at the same time, at least
-    /// one then finds the other in the list of the seed that they share.
-    fn request_quorum_lists(&mut self) {
-        for link in self.membership.registrations.take_due_lists(self.fx.now()) {
-            self.fx.counters.lists_asked += 1;
-            self.fx.send(link, Frame::GetPeerList);
-        }
-    }
-
-    fn set_state(&mut self, state: PeerState) {
-        if !self.is_leaving() {
-            self.membership.own.state = state;
         }
     }
 

@@ -11,15 +11,10 @@ impl Peer {
     /// Sets the timers of membership, overlay, links and departure. Broadcast and failure detector
     /// set theirs at the end of each of their calls.
     pub(super) fn set_timers(&mut self) {
-        let seeds = self.seeds_deadline();
-        let (own, overlay) = (&self.membership.own, &self.overlay);
         let timers = &mut self.timers;
-        timers.set(PeerTimer::Seeds, seeds);
-        timers.set(PeerTimer::WholeLists, self.request_lists_at);
-        timers.set(PeerTimer::Lease, own.refresh_at);
-        timers.set(PeerTimer::Record, own.update_at);
-        timers.set(PeerTimer::Leave, own.departure.as_ref().map(|d| d.deadline()));
-        overlay.set_timers(timers);
+        self.membership.set_timers(timers, &self.config);
+        timers.set(PeerTimer::Leave, self.membership.own.departure.as_ref().map(|d| d.deadline()));
+        self.overlay.set_timers(timers);
         timers.set(PeerTimer::IdleLinks, self.links.next_idle_check);
     }
 
@@ -46,9 +41,8 @@ impl Peer {
 
     fn on_timer(&mut self, timer: PeerTimer) {
         match timer {
-            PeerTimer::Seeds => {
-                self.dial_seeds();
-                self.watch_seeds();
+            PeerTimer::Seeds | PeerTimer::WholeLists | PeerTimer::Lease | PeerTimer::Record => {
+                self.with_membership(|m, cx| m.on_timer(cx, timer));
             }
             PeerTimer::Watch => self.watch_neighbours(),
             PeerTimer::Probe => self.run_probes(),
@@ -58,10 +52,7 @@ impl Peer {
                 self.with_overlay(|o, cx| o.on_timer(cx, timer));
             }
             PeerTimer::IdleLinks => self.check_idle_links(),
-            PeerTimer::WholeLists => self.request_due_lists(),
             PeerTimer::Leave => self.review_leave(),
-            PeerTimer::Lease => self.refresh_lease(),
-            PeerTimer::Record => self.send_record_to_seeds(),
             broadcast => self.with_broadcast(|b, cx| b.on_timer(cx, broadcast)),
         }
     }
