@@ -55,7 +55,7 @@ impl Peer {
                 }
             }
             Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => {
-                self.with_overlay(|o, cx| o.on_redirect(cx, remote, &f))
+                self.with_overlay(|o, cx| o.on_redirect(cx, remote, &f));
             }
             Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
                 self.overlay.on_neighbourhood(remote, *f);

@@ -53,7 +53,7 @@ impl Peer {
         match dial.map(|(_, purpose)| purpose) {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialPurpose::Request(peer)) => {
-                self.with_overlay(|o, cx| o.on_request_link(cx, peer, id))
+                self.with_overlay(|o, cx| o.on_request_link(cx, peer, id));
             }
             Some(DialPurpose::IndirectProbe { helper, subject }) => {
                 self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
@@ -106,7 +106,7 @@ impl Peer {
     fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkEnd) {
         match purpose {
             LinkPurpose::Seed(index) => {
-                self.with_membership(|m, cx| m.on_seed_down(cx, *index, why))
+                self.with_membership(|m, cx| m.on_seed_down(cx, *index, why));
             }
             LinkPurpose::Neighbour => self.on_neighbour_link_down(remote, id, why),
             LinkPurpose::Request => self.request_failed(remote, DialError::Refused),

@@ -99,7 +99,7 @@ impl Peer {
                 }
             }
             RefuseReason::LoopbackAddress => {
-                self.with_membership(|m, cx| m.on_loopback_refused(cx, link))
+                self.with_membership(|m, cx| m.on_loopback_refused(cx, link));
             }
             // Another process has signed the record: a predecessor, or a copy.
             RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
