@@ -55,6 +55,11 @@ pub const MAX_LINKS_PER_ADDRESS: usize = 256;
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections that may be between accept and Hello at once.
 pub const MAX_HANDSHAKES: usize = 512;
+/// Silence of a link to or between seeds, in ping intervals, after which it is closed.
+pub const MAX_SILENT_INTERVALS: u32 = 3;
+/// Number of buckets in which two registries are compared, each with its hash in a digest: by the
+/// first byte of the id.
+pub const REGISTRY_BUCKETS: usize = 256;
 /// How long a link may stay without a purpose (no registration, no neighbour request).
 pub const IDLE_LINK_TIMEOUT: Duration = Duration::from_secs(20);
 

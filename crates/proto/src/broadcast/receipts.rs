@@ -25,7 +25,7 @@ use crate::time::Time;
 use crate::wire::{Census, CensusBody, Holder, ack_token};
 
 /// How often receipts are reviewed while nothing new arrives.
-const REVIEW_INTERVAL: Duration = Duration::from_millis(250);
+const RECEIPT_REVIEW_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a receipt stays open before a census is sent. The wait doubles with each census.
 const INITIAL_CENSUS_WAIT: Duration = Duration::from_millis(500);
 const MAX_CENSUS_WAIT: Duration = Duration::from_secs(4);
@@ -171,7 +171,7 @@ impl Broadcast {
             min_holders: 0,
         };
         self.receipts.pending.insert(id.sequence, receipt);
-        self.receipts.review_at = self.receipts.review_at.min(now + REVIEW_INTERVAL);
+        self.receipts.review_at = self.receipts.review_at.min(now + RECEIPT_REVIEW_INTERVAL);
         if self.receipts.census.at == Time::MAX {
             self.receipts.census.at = now + INITIAL_CENSUS_WAIT;
         }
@@ -250,7 +250,7 @@ impl Broadcast {
             (self.receipts.census.at, self.receipts.census.wait) = (Time::MAX, INITIAL_CENSUS_WAIT);
             return;
         }
-        self.receipts.review_at = now + REVIEW_INTERVAL;
+        self.receipts.review_at = now + RECEIPT_REVIEW_INTERVAL;
         let own = self.own_stream();
         let Some(aggregate) =
             self.acks.aggregate(own, now, &AckView::new(&self.store.list, &self.trees, cx))

@@ -5,11 +5,9 @@ use super::cases::{EMPTY_VOTES, send_votes};
 use super::{Case, Cases};
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::limits::MAX_SILENT_INTERVALS;
 use crate::seed::CaseContext;
 use crate::wire::{LostPeer, Votes};
-
-/// Silence of a registered peer, in ping intervals, after which its link is closed.
-const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Cases {
     /// Handles the loss of a peer: this seed probes it, and has the other seeds do the same.

@@ -5,12 +5,10 @@ use crate::config::Config;
 use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
+use crate::limits::MAX_SILENT_INTERVALS;
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::time::Time;
 use crate::wire::{Frame, Ping};
-
-/// Silence of a seed, in ping intervals, after which its link is closed.
-const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Membership {
     /// Dials the seeds that are due.

@@ -28,7 +28,7 @@ use crate::wire::{Leave, Ping, RegisterAck};
 /// The part of the deadline reserved for telling the seeds: a quarter of it, at most this.
 const SEEDS_TIME: Duration = Duration::from_secs(1);
 /// How often a leaving peer reviews its progress.
-const REVIEW_INTERVAL: Duration = Duration::from_millis(100);
+const LEAVE_REVIEW_INTERVAL: Duration = Duration::from_millis(100);
 /// A link that is silent for this long after Leave is not waited for.
 const MAX_LINK_SILENCE: Duration = Duration::from_secs(3);
 /// How often the other end of such a link is pinged.
@@ -113,7 +113,7 @@ impl Peer {
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
-        departure.review_at = now + REVIEW_INTERVAL;
+        departure.review_at = now + LEAVE_REVIEW_INTERVAL;
         let (stage, late) = (departure.stage, now >= departure.leave_links_by);
         let ends = now >= departure.by;
         match stage {

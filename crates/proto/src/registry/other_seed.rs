@@ -8,12 +8,10 @@ use crate::config::Config;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress};
+use crate::limits::MAX_SILENT_INTERVALS;
 use crate::seed::{SeedContext, SeedDialPurpose};
 use crate::time::Time;
 use crate::wire::Ping;
-
-/// Silence, in ping intervals, after which the link to another seed is closed.
-const MAX_SILENT_INTERVALS: u32 = 3;
 
 /// Another seed.
 #[derive(Debug)]

@@ -6,13 +6,10 @@ use std::collections::BTreeMap;
 use super::entry::{Entry, EntryState};
 use super::pool::Pool;
 use crate::identity::PeerId;
-use crate::limits::MAX_REGISTRY;
+use crate::limits::{MAX_REGISTRY, REGISTRY_BUCKETS};
 use crate::random::RngStream;
 use crate::record::SignedRecord;
 use crate::time::Time;
-
-/// Number of buckets in which two registries are compared: by the first byte of the id.
-const BUCKETS: usize = 256;
 
 /// The change that an update made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +67,7 @@ impl Table {
     pub(crate) fn new(lease: Duration, tombstone: Duration) -> Self {
         Table {
             slots: BTreeMap::new(),
-            hashes: vec![0; BUCKETS],
+            hashes: vec![0; REGISTRY_BUCKETS],
             alive: Pool::default(),
             participating: 0,
             on_loopback: (0, 0),

@@ -6,11 +6,8 @@ use super::frame::Frame;
 use crate::limits::{
     FULL_LIST_LIMIT, MAX_ACK_STREAMS, MAX_CONFIRM_STREAMS, MAX_GAPS, MAX_GRAFT_PUBLISHERS,
     MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
-    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY_STREAMS,
+    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY_STREAMS, REGISTRY_BUCKETS,
 };
-
-/// Number of buckets of a registry, each with its hash in a digest.
-const BUCKETS: usize = 256;
 
 fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str> {
     if n > limit { Err(what) } else { Ok(()) }
@@ -109,10 +106,10 @@ impl Frame {
             }
             Frame::Entries(f) => {
                 within(f.entries.len(), MAX_RECORDS_PER_FRAME, "too many entries")?;
-                within(f.requested_buckets.len(), BUCKETS, "too many buckets")
+                within(f.requested_buckets.len(), REGISTRY_BUCKETS, "too many buckets")
             }
             Frame::Digest(f) => {
-                if f.buckets.len() == BUCKETS {
+                if f.buckets.len() == REGISTRY_BUCKETS {
                     Ok(())
                 } else {
                     Err("a digest has 256 buckets")

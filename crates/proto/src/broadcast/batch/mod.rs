@@ -25,14 +25,14 @@ use crate::signed::digest;
 use crate::time::WallTime;
 
 /// Separates a batch's signature from those of other statements.
-const DOMAIN: &str = "rumor/1 batch";
+const BATCH_DOMAIN: &str = "rumor/1 batch";
 
 /// Bytes of a message in a batch beside its topic and payload, at most.
 const MESSAGE_OVERHEAD: usize = 20;
 
 /// The leaf of a batch in the hash tree of batches that are signed together.
 fn leaf(body: &[u8]) -> proof::Hash {
-    digest(DOMAIN, body)
+    digest(BATCH_DOMAIN, body)
 }
 
 /// A batch with its publisher's signature. A clone is another handle on the same bytes.

@@ -15,7 +15,7 @@ use crate::limits::MAX_GROUP;
 pub(super) type Hash = [u8; 32];
 
 /// Separates the inner nodes of the tree from its leaves, which are batches.
-const DOMAIN: &str = "rumor/1 batch group";
+const GROUP_DOMAIN: &str = "rumor/1 batch group";
 /// Most siblings on the path to the root.
 const MAX_DEPTH: usize = MAX_GROUP.ilog2() as usize;
 /// Bytes of a hash.
@@ -91,7 +91,7 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     let (l, r) = both.split_at_mut(HASH_BYTES);
     l.copy_from_slice(left);
     r.copy_from_slice(right);
-    blake3::derive_key(DOMAIN, &both)
+    blake3::derive_key(GROUP_DOMAIN, &both)
 }
 
 /// The root over some leaves, and the path from each of them. A node without a sibling is its own
