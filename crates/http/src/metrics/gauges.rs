@@ -139,7 +139,7 @@ pub(super) const GAUGES: &[Gauge] = &[
         of_peer!(p => large(p.retained_messages)),
     ),
     gauge(
-        "held",
+        "retained",
         "Bytes of the retained messages",
         Some(Unit::Bytes),
         of_peer!(p => large(p.retained_bytes)),
