@@ -1,5 +1,5 @@
-//! The pages of the repository: targets of links exist, and so do the tests and files that the pages
-//! name.
+//! The pages of the repository: targets of links exist, and so do the tests and files that the
+//! pages name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

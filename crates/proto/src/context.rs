@@ -50,8 +50,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// The [`View`], the links, the timers, and the outputs. A concern changes only itself; its return value says
-/// what another concern has to do, and [`Peer`](crate::Peer) passes that on.
+/// The [`View`], the links, the timers, and the outputs. A concern changes only itself; its return
+/// value says what another concern has to do, and [`Peer`](crate::Peer) passes that on.
 pub(crate) struct Context<'a> {
     pub(crate) fx: &'a mut Effects,
     pub(crate) links: &'a mut Links,

@@ -1,5 +1,5 @@
-//! What the programs `rumor` and `rumor-lab` share: exit codes, standard streams, progress, tables, safe
-//! text, points in time, signals, and the generation of completions and manual pages.
+//! What the programs `rumor` and `rumor-lab` share: exit codes, standard streams, progress, tables,
+//! safe text, points in time, signals, and the generation of completions and manual pages.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -2,8 +2,8 @@
 
 use bytesize::ByteSize;
 
-/// Parses `500000`, `64KiB`, `1.5MiB`, `2GiB`, `100kB`, `100MB` or `2 GB`, in bytes. The case of the
-/// unit does not matter.
+/// Parses `500000`, `64KiB`, `1.5MiB`, `2GiB`, `100kB`, `100MB` or `2 GB`, in bytes. The case of
+/// the unit does not matter.
 ///
 /// # Errors
 /// The text has another form: the message says which one was expected.

@@ -13,9 +13,9 @@
 //! 2. *Report* (`report`). Only if none of the asked neighbours vouches for the suspect does an
 //!    observer sign a [`DeathReport`]. It carries the [`Adjacency`] that the accused signed, which
 //!    proves that the reporter was its neighbour.
-//! 3. *Case* and *vote* (`cases`). A seed signs a [`Vote`] when enough distinct neighbours have reported
-//!    within the window *and* its own probe has failed; where too few neighbours are left, it
-//!    appoints random peers as further witnesses ([`Appointment`], [`Testimony`]). Counting
+//! 3. *Case* and *vote* (`cases`). A seed signs a [`Vote`] when enough distinct neighbours have
+//!    reported within the window *and* its own probe has failed; where too few neighbours are left,
+//!    it appoints random peers as further witnesses ([`Appointment`], [`Testimony`]). Counting
 //!    independent accusers is Lifeguard's (section IV.B).
 //! 4. *Certificate*. The votes of a majority of the seeds are a [`Certificate`]: with it every node
 //!    removes the accused. The accused refutes by answering a probe, or with a higher incarnation

@@ -22,7 +22,8 @@ pub(crate) struct LocalRecord {
     pub(crate) state: PeerState,
     pub(crate) update_at: Option<Time>,
     pub(crate) refresh_at: Time,
-    /// Whether an earlier process of this node has had neighbours, so that seeds may have registered it.
+    /// Whether an earlier process of this node has had neighbours, so that seeds may have
+    /// registered it.
     pub(crate) has_predecessor: bool,
     /// Set while the peer is leaving.
     pub(crate) departure: Option<Box<Departure>>,

@@ -1,8 +1,8 @@
 //! Membership at a peer: its own record, its registrations at the seeds, and the other peers.
 //!
-//! [`Membership`] is the whole of it at one peer: the links to the seeds (`seeds`), the registrations
-//! at a majority of them (`registration`, `quorum`), whole lists (`lists`), the signed record of this
-//! peer (`local`), and the table of the other members (`members`).
+//! [`Membership`] is the whole of it at one peer: the links to the seeds (`seeds`), the
+//! registrations at a majority of them (`registration`, `quorum`), whole lists (`lists`), the
+//! signed record of this peer (`local`), and the table of the other members (`members`).
 
 mod lists;
 mod local;

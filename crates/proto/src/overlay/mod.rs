@@ -2,8 +2,8 @@
 //!
 //! Each peer has a target degree ([`target`]). It asks peers with free slots; where none are left,
 //! it gets its edges by a transfer that changes no other degree. An edge passes through this module
-//! in one direction: a round of `fill` (or a `swap`, a surplus in `trim`, a death in `heal`) → `request` →
-//! `answer` at the other end → `reply` → `edges`.
+//! in one direction: a round of `fill` (or a `swap`, a surplus in `trim`, a death in `heal`) →
+//! `request` → `answer` at the other end → `reply` → `edges`.
 
 mod answer;
 mod edges;

@@ -48,8 +48,8 @@ impl Peer {
     }
 
     /// Asks the neighbours to confirm everything published so far. Returns the end of that in the
-    /// present stream; [`Output::Confirmed`](crate::Output::Confirmed) follows whenever more is confirmed, until all of it
-    /// is. A peer without a neighbour asks as soon as it has one.
+    /// present stream; [`Output::Confirmed`](crate::Output::Confirmed) follows whenever more is
+    /// confirmed, until all of it is. A peer without a neighbour asks as soon as it has one.
     pub fn flush(&mut self, now: Time) -> u64 {
         self.begin(now);
         self.with_broadcast(Broadcast::flush)
@@ -67,10 +67,11 @@ impl Peer {
         self.broadcast.unconfirmed_messages()
     }
 
-    /// Requests receipts of a message of this peer's present stream: [`Output::Receipt`](crate::Output::Receipt) follows
-    /// whenever more members hold it, until all that count do. If requested before the outputs are
-    /// drained, relays do not gather its acknowledgements. Returns `false` if too many are pending,
-    /// or the message is another publisher's.
+    /// Requests receipts of a message of this peer's present stream:
+    /// [`Output::Receipt`](crate::Output::Receipt) follows whenever more members hold it, until all
+    /// that count do. If requested before the outputs are drained, relays do not gather its
+    /// acknowledgements. Returns `false` if too many are pending, or the message is another
+    /// publisher's.
     pub fn request_receipt(&mut self, now: Time, id: MessageId) -> bool {
         self.begin(now);
         self.with_broadcast(|b, cx| b.request_receipt(cx, id))
@@ -81,16 +82,17 @@ impl Peer {
         self.with_broadcast(|b, _| b.cancel_receipt(id));
     }
 
-    /// Requests a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once if it is retained here or
-    /// too many fetches are running, else when a neighbour has answered or none did in time.
+    /// Requests a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once
+    /// if it is retained here or too many fetches are running, else when a neighbour has answered
+    /// or none did in time.
     pub fn fetch(&mut self, now: Time, id: MessageId) {
         self.begin(now);
         self.with_broadcast(|b, cx| b.fetch(cx, id));
     }
 
-    /// From now on a message counts as delivered, for the next process, when [`Input::Consumed`](crate::Input::Consumed)
-    /// reports it, and not when it was handed to the driver. To be called before the first
-    /// [`Peer::handle`].
+    /// From now on a message counts as delivered, for the next process, when
+    /// [`Input::Consumed`](crate::Input::Consumed) reports it, and not when it was handed to the
+    /// driver. To be called before the first [`Peer::handle`].
     pub fn follow_consumer(&mut self) {
         self.broadcast.follow_consumer();
     }

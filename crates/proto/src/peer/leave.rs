@@ -275,7 +275,8 @@ impl Peer {
         for slot in &mut self.membership.registrations.slots {
             slot.link = None;
         }
-        // A seed that has registered this process has sent its nonce; one before it may still be registered.
+        // A seed that has registered this process has sent its nonce; one before it may still be
+        // registered.
         let own = &self.membership.own;
         let is_unknown = own.nonce.is_none() && !own.has_predecessor;
         let acknowledged = acknowledged || is_unknown;
@@ -309,7 +310,8 @@ mod tests {
     use crate::membership::LocalRecord;
     use crate::peer::{PeerSetup, example_setup};
 
-    /// Whether a peer that has registered nowhere, and reaches no seed, reports an acknowledged Leave.
+    /// Whether a peer that has registered nowhere, and reaches no seed, reports an acknowledged
+    /// Leave.
     fn leave_is_acknowledged(anchors: Vec<SignedRecord>) -> bool {
         let seed = SeedAddress { host_port: "192.0.2.1:7000".to_owned(), pin: None };
         let setup = PeerSetup { seeds: [seed].into(), anchors, ..example_setup() };

@@ -31,8 +31,8 @@ pub(crate) enum EntryOutcome {
 }
 
 impl Registry {
-    /// Merges an entry, from its owner or from another seed, into the table. The consequences of the
-    /// change are the second step, [`Registry::record`]. Fails if the table has no such entry.
+    /// Merges an entry, from its owner or from another seed, into the table. The consequences of
+    /// the change are the second step, [`Registry::record`]. Fails if the table has no such entry.
     pub(crate) fn merge(&mut self, now: Time, entry: Entry) -> Result<MergedEntry, EntryOutcome> {
         let id = entry.id();
         let before = self.table.get(&id).map(|e| e.record.clone());

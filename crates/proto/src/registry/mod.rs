@@ -1,9 +1,10 @@
 //! The registry of a seed, in a form that merges: any order of the same updates gives the same
 //! registry.
 //!
-//! `Registry` has the table, the registrations that fill it, the pushes to peers, and the exchange with
-//! the other seeds. An entry is merged in two steps (`Registry::merge`, `Registry::record`), because a
-//! change may decide the case of an accused peer, which is the concern of `failure::Cases`.
+//! `Registry` has the table, the registrations that fill it, the pushes to peers, and the exchange
+//! with the other seeds. An entry is merged in two steps (`Registry::merge`, `Registry::record`),
+//! because a change may decide the case of an accused peer, which is the concern of
+//! `failure::Cases`.
 
 mod entry;
 mod exchange;

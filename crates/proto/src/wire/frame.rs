@@ -1,4 +1,5 @@
-//! The table of frames: type numbers, bodies and names. The bodies stand in a file for each concern.
+//! The table of frames: type numbers, bodies and names. The bodies stand in a file for each
+//! concern.
 //!
 //! Every field has a number, so that newer versions can add more; unknown fields and unknown frame
 //! types are ignored. The section numbers are those of docs/PROTOCOL.md.

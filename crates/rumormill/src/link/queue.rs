@@ -1,8 +1,8 @@
 //! The queue of one link, shared by the driver that fills it and the writer that empties it.
 //!
-//! `rumormill_proto::link_queue` has the rule: classes, bounds, what is dropped and what goes first.
-//! Here are the lock, the send window, the pieces of large frames, and the waiting. Adding a frame
-//! never waits.
+//! `rumormill_proto::link_queue` has the rule: classes, bounds, what is dropped and what goes
+//! first. Here are the lock, the send window, the pieces of large frames, and the waiting. Adding a
+//! frame never waits.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -214,8 +214,8 @@ impl SharedLinkQueue {
         self.wake.notified().await;
     }
 
-    /// Closes the link after the queued frames are written, unless they are dropped for this reason.
-    /// The first reason stands.
+    /// Closes the link after the queued frames are written, unless they are dropped for this
+    /// reason. The first reason stands.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut l = self.lock();
         match l.queue.close(reason) {

@@ -283,7 +283,8 @@ impl World {
             return;
         }
         let mut at = deadline.max(now);
-        // A core that requests a timeout at the same moment again and again would stop virtual time.
+        // A core that requests a timeout at the same moment again and again would stop virtual
+        // time.
         if at == now && n.spins == (now, MAX_SPINS) {
             at = now + Duration::from_millis(1);
             self.note_seam_violation(node, format!("{MAX_SPINS} timeouts at one moment"));

@@ -1,5 +1,5 @@
-//! Transport of items over links: delays, frames held while a path is blocked or a receiver is full,
-//! retransmission, and the end of a link.
+//! Transport of items over links: delays, frames held while a path is blocked or a receiver is
+//! full, retransmission, and the end of a link.
 
 use core::time::Duration;
 
