@@ -78,7 +78,7 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
     );
     let _ = writeln!(
         text,
-        "  messages     {} published, {} held ({})",
+        "  messages     {} published, {} retained ({})",
         s.published,
         s.retained_messages,
         counted(s.retained_bytes, "byte")

@@ -149,7 +149,7 @@ fn messages(all: &[MessageLine]) -> Listing {
             ("TOPIC", 15),
         ],
         rows: all.iter().rev().map(row).collect(),
-        empty: "no messages are held",
+        empty: "no messages are retained",
     }
 }
 

@@ -34,7 +34,7 @@ impl Tab {
         Tab::ALL.into_iter().find(|t| t.title().starts_with(digit))
     }
 
-    /// The tab so many places further, round and round.
+    /// The tab this many places further; after the last one comes the first.
     pub(super) fn beside(self, by: usize) -> Self {
         Tab::ALL.get((self.index() + by) % Tab::ALL.len()).copied().unwrap_or(self)
     }

@@ -194,7 +194,7 @@ fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
             s.degree, s.target, s.alive, s.network_size
         )),
         Line::raw(format!(
-            "messages    {} published, {} held ({})      incarnation {}",
+            "messages    {} published, {} retained ({})      incarnation {}",
             s.published,
             s.retained_messages,
             size::show(s.retained_bytes),

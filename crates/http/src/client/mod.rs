@@ -239,7 +239,7 @@ impl Client {
         Ok(self.pages(path, usize::MAX).await?.into_iter().flatten().collect())
     }
 
-    /// The pages of a list, up to so many items.
+    /// The pages of a list, up to a number of items.
     async fn pages<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -91,7 +91,7 @@ pub(super) struct PublishText {
     topic: String,
     /// The payload as text.
     text: String,
-    /// Answer only when all live peers hold it, or after so many milliseconds.
+    /// Answer only when all live peers hold it, or after this many milliseconds.
     #[schema(maximum = 60_000)]
     wait_ms: Option<u64>,
 }
@@ -110,7 +110,7 @@ pub(super) struct PublishBase64 {
         pattern = "^([0-9A-Za-z+/]{4})*([0-9A-Za-z+/][AQgw]==|[0-9A-Za-z+/]{2}[AEIMQUYcgkosw048]=)?$"
     )]
     payload_base64: String,
-    /// Answer only when all live peers hold it, or after so many milliseconds.
+    /// Answer only when all live peers hold it, or after this many milliseconds.
     #[schema(maximum = 60_000)]
     wait_ms: Option<u64>,
 }

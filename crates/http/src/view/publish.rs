@@ -16,7 +16,7 @@ pub struct Publish {
     /// The payload.
     #[serde(flatten)]
     pub content: Content,
-    /// Answer only when all live peers hold it, or after so many milliseconds (at most a minute).
+    /// Answer only when all live peers hold it, or after this many milliseconds (at most a minute).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
 }

@@ -269,9 +269,9 @@ impl<C: StateMachine + Send + 'static> Driver<C> {
         let outputs = &mut self.outputs;
         // While earlier batches still wait for a writer, the core packs further messages into the
         // next ones.
-        let hold = self.context.own_batches.has_waiting();
+        let is_writer_busy = self.context.own_batches.has_waiting();
         let Some(mut can_publish) = self.shared_core.with(|core, now| {
-            core.set_writer_busy(hold);
+            core.set_writer_busy(is_writer_busy);
             call(core, now);
             outputs.extend(std::iter::from_fn(|| core.poll_output()));
             core.can_publish()

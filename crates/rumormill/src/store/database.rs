@@ -37,7 +37,7 @@ const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("
 /// its retained messages are then delivered once more.
 const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
 /// The epoch up to which a publisher's streams are complete, by publisher.
-const CLOSED_UP_TO: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
+const CLOSED_UP_TO: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("closed_up_to");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";

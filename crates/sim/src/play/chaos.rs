@@ -22,7 +22,7 @@ const LEAVER_MESSAGE_SIZES: [usize; 3] = [200, 20_000, 200_000];
 const LEAVER_BANDWIDTHS: [u64; 3] = [128 * 1024, 1024 * 1024, 4 * 1024 * 1024];
 /// Bytes a second of a line that becomes slow; the first is 128 kbit/s.
 const SLOW_BANDWIDTHS: [u64; 3] = [16_000, 64_000, 256_000];
-/// A line becomes slow in one of so many steps of the chaos.
+/// A line becomes slow in one of this many steps of the chaos.
 const SLOW_LINE_ODDS: usize = 10;
 /// Bytes a second of a slow uplink: 128 kbit/s.
 const SLOW_UPLINK: u64 = 16_000;
