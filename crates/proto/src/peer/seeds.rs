@@ -139,15 +139,18 @@ impl Peer {
         if self.is_leaving() || now < self.membership.own.refute_after {
             return;
         }
-        self.membership.own.refute_after = now + REFUTE_INTERVAL;
         let valid = f.certificate.as_ref().is_some_and(|c| {
             c.subject() == self.id()
                 && c.incarnation() == f.incarnation
                 && self.membership.registrations.is_valid(c)
         });
+        if !valid && f.incarnation != self.incarnation() {
+            return;
+        }
+        self.membership.own.refute_after = now + REFUTE_INTERVAL;
         if valid {
             self.begin_new_incarnation(f.incarnation);
-        } else if f.incarnation == self.incarnation() {
+        } else {
             // There is no verdict yet: the answer is a new record at the seeds, besides the pong.
             self.fx.counters.accusations += 1;
             self.record_trouble();

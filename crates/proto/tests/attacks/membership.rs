@@ -193,6 +193,21 @@ fn accusation_of_an_unproved_seed_is_ignored() {
     assert_eq!(count_sent(&rig, "Register"), 0, "the accusation leads to registrations");
 }
 
+/// A proved seed repeats accusations that mean nothing, before the accusation of an honest seed
+/// arrives.
+#[test]
+fn meaningless_accusations_of_one_seed_do_not_delay_the_answer_to_another() {
+    let (mut rig, _) = with_neighbours(1);
+    let is_seed = |link: &&LinkId| rig.links.get(link).is_some_and(|r| r.role == Role::Seed);
+    let seeds: Vec<LinkId> = rig.links.keys().filter(is_seed).copied().collect();
+    let incarnation = rig.as_peer().snapshot(rig.now).incarnation;
+    rig.sent.clear();
+    rig.receive(seeds[0], Accusation { incarnation: incarnation + 7, certificate: None });
+    assert_eq!(count_sent(&rig, "Register"), 0);
+    rig.receive(seeds[1], Accusation { incarnation, certificate: None });
+    assert!(count_sent(&rig, "Register") > 0, "the honest accusation is answered at once");
+}
+
 /// One seed claims the largest possible network. The target degree must stay one that the honest
 /// seeds accept.
 #[test]
