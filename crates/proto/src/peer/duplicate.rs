@@ -22,7 +22,6 @@ use crate::event::{CloseReason, Event};
 use crate::io::{LinkId, StoreOp};
 use crate::overlay::Overlay;
 use crate::record::SignedRecord;
-use crate::snapshot::PeerState;
 use crate::wire::Register;
 
 /// Shortest time between two claims: this bounds the cost of a copy that does not end, such as a
@@ -105,14 +104,11 @@ impl Peer {
         for link in seeds {
             self.fx.send(link, Register { record: record.clone() });
         }
-        self.membership.own.state = PeerState::Left;
+        if self.membership.own.departure.is_some() {
+            // The handover ends here: the application learns which messages are not confirmed.
+            self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
+        }
         self.with_failure(|f, _| f.forget_suspects());
-        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
-        for link in links {
-            self.close(link, CloseReason::Duplicate);
-        }
-        for slot in &mut self.membership.registrations.slots {
-            slot.link = None;
-        }
+        self.end_participation(CloseReason::Duplicate);
     }
 }

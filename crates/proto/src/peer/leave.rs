@@ -266,15 +266,7 @@ impl Peer {
         if self.membership.own.has_left() {
             return;
         }
-        self.membership.own.state = PeerState::Left;
-        self.membership.own.departure = None;
-        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
-        for link in links {
-            self.close(link, CloseReason::Leaving);
-        }
-        for slot in &mut self.membership.registrations.slots {
-            slot.link = None;
-        }
+        self.end_participation(CloseReason::Leaving);
         // A seed that has registered this process has sent its nonce; one before it may still be
         // registered.
         let own = &self.membership.own;
@@ -284,6 +276,20 @@ impl Peer {
             self.fx.counters.leaves_unacknowledged += 1;
         }
         self.fx.event(Event::Left { acknowledged });
+    }
+
+    /// Closes all links. From now on this peer takes no part in the network.
+    pub(super) fn end_participation(&mut self, reason: CloseReason) {
+        self.membership.own.state = PeerState::Left;
+        self.membership.own.departure = None;
+        self.overlay.neighbours.clear();
+        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
+        for link in links {
+            self.close(link, reason);
+        }
+        for slot in &mut self.membership.registrations.slots {
+            slot.link = None;
+        }
     }
 
     // ---- other peers that leave ------------------------------------------------------------

@@ -659,6 +659,7 @@ fn kind(e: &Event) -> &'static str {
         Event::PeerRemoved { .. } => "peer_removed",
         Event::Throttled { .. } => "throttled",
         Event::DuplicateIdentity { .. } => "duplicate_identity",
+        Event::LeftUnconfirmed { .. } => "left_unconfirmed",
         Event::SeedsShareIdentity { .. } => "seeds_share_identity",
         _ => "other",
     }
