@@ -7,7 +7,9 @@ mod support;
 
 use core::time::Duration;
 
+use rumormill_proto::limits::MAX_PEER_LINKS;
 use rumormill_proto::signed::Signed;
+use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
     Frame, MembershipUpdate, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind,
 };
@@ -259,4 +261,21 @@ fn probed_helper_that_becomes_a_neighbour_has_one_link() {
     assert_eq!(ask(&mut rig, link, request(&identity(2), 1)), None);
     let probe_link = rig.link_up(2, Role::Peer, Some(dial));
     assert!(!rig.links.contains_key(&probe_link) && probe_requests(&rig, link) == 1);
+}
+
+#[test]
+fn handshake_of_a_suspect_clears_the_suspicion_also_without_room_for_the_link() {
+    let (mut rig, _) = peer_with_a_suspect();
+    assert!(is_suspect(&rig, 1));
+    while rig.links.len() < MAX_PEER_LINKS {
+        rig.link_up(3, Role::Peer, None);
+    }
+    let link = rig.link_up(1, Role::Peer, None);
+    assert!(!rig.links.contains_key(&link), "there is no room for it");
+    assert!(!is_suspect(&rig, 1));
+}
+
+fn is_suspect(rig: &Rig, number: u8) -> bool {
+    let members = rig.as_peer().members(rig.now);
+    members.iter().any(|m| m.id == identity(number).id() && m.state == MemberState::Suspect)
 }

@@ -9,16 +9,17 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::limits::PARKING_THRESHOLD;
+use rumormill_proto::limits::{MAX_SEED_LINKS, PARKING_THRESHOLD};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::{MemberState, MemberView, PeerState};
 use rumormill_proto::wire::{
-    Digest, Entries, Frame, Gossip, Leave, PeerList, Register, RegisterAck, Verifier,
+    Digest, Entries, Frame, Gossip, Leave, PeerList, Register, RegisterAck, RegisterReject,
+    Verifier,
 };
 use rumormill_proto::{
     CloseReason, Config, DialId, DialTarget, Identity, Input, LinkEnd, LinkId, LinkInfo, Output,
-    Presence, Record, Role, Seed, SeedAddress, SeedSetup,
+    Presence, Record, RefuseReason, Role, Seed, SeedAddress, SeedSetup,
 };
 
 use support::rig::{Node, Rig, VICTIM};
@@ -505,4 +506,60 @@ fn leave_is_accepted_with_any_target_degree() {
     complete_writes(&mut rig);
     assert_eq!((refused, sent(&rig, link, "RegisterReject")), (1, 1));
     assert_eq!(members(&rig)[0].state, MemberState::Left);
+}
+
+/// The link to another seed comes up when the seed has as many links as it may have.
+#[test]
+fn seed_without_room_for_a_link_to_another_seed_dials_it_again() {
+    let mut rig = Rig::seed(lan());
+    while rig.links.len() < MAX_SEED_LINKS {
+        rig.link_up(4, Role::Peer, None);
+    }
+    let dialled = rig.dials.len();
+    assert!(dialled > 0, "it dials the other seeds");
+    while let Some((dial, _)) = rig.dials.first().cloned() {
+        rig.answer_dial(dial, None);
+    }
+    for link in rig.links.keys().copied().collect::<Vec<_>>() {
+        rig.link_down(link, LinkEnd::Lost);
+    }
+    let end = rig.now + Duration::from_secs(30);
+    while rig.dials.len() < dialled && rig.deadline().is_some_and(|at| at < end) {
+        rig.next_deadline();
+    }
+    assert_eq!(rig.dials.len(), dialled);
+}
+
+/// Another process with this peer's identity shows up while this one hands its messages over.
+#[test]
+fn process_that_ends_as_a_duplicate_while_draining_reports_its_unconfirmed_messages() {
+    let mut rig = Rig::peer(lan());
+    rig.join(1);
+    let now = rig.now;
+    rig.as_peer_mut().publish(now, "topic", b"unconfirmed").unwrap();
+    rig.as_peer_mut().leave(now, Duration::from_secs(10));
+    rig.drain();
+    assert_eq!(rig.as_peer().state(), PeerState::Leaving);
+    let own = rig.stolen_records.last().unwrap().clone();
+    let other = Record {
+        process: own.process - 1,
+        other_process: Some(own.process),
+        incarnation: own.incarnation + 1,
+        ..Record::clone(&own)
+    };
+    let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(link, _)| *link);
+    rig.receive(
+        seed.unwrap(),
+        RegisterReject {
+            reason: RefuseReason::DuplicateIdentity,
+            record: Some(Signed::sign(other, &identity(VICTIM))),
+            certificate: None,
+            nonce: ByteArray::from([0; 16]),
+        },
+    );
+    assert_eq!(rig.events.get("duplicate_identity"), Some(&1));
+    assert_eq!(rig.events.get("left_unconfirmed"), Some(&1));
+    assert_eq!(rig.as_peer().state(), PeerState::Left);
+    let view = rig.as_peer().snapshot(rig.now);
+    assert!(rig.links.is_empty() && view.neighbours.is_empty());
 }

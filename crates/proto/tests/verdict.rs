@@ -7,6 +7,7 @@ mod support;
 use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
+use rumormill_proto::limits::MAX_SEED_LINKS;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{Entries, Frame, Ping, Pong, Register, Votes};
 use rumormill_proto::{Config, LinkEnd, LinkId, PeerId, Role, Time};
@@ -316,4 +317,16 @@ fn silence_counts_from_the_last_sign_of_life() {
         }
         assert_eq!(event_count(&rig, "voted"), votes, "after {ms} ms more");
     }
+}
+
+/// The connection that proves that the accused is alive is one more than the seed may have.
+#[test]
+fn handshake_refutes_an_accusation_also_at_a_seed_without_room_for_the_link() {
+    let (mut rig, _) = with_a_case();
+    while rig.links.len() < MAX_SEED_LINKS {
+        rig.link_up(4, Role::Peer, None);
+    }
+    let link = rig.link_up(ACCUSED, Role::Peer, None);
+    assert!(!rig.links.contains_key(&link), "there is no room for it");
+    assert_eq!(rig.events.get("accusation_refuted"), Some(&1));
 }

@@ -24,6 +24,9 @@ impl Peer {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }
+        // A suspect that took part in a handshake is alive, also where there is no room for a link.
+        self.on_traffic(info.remote);
+        self.on_handshake(info.remote);
         if self.links.open.len() >= MAX_PEER_LINKS {
             self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
@@ -47,9 +50,6 @@ impl Peer {
         };
         self.links.open.insert(id, link);
         self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
-        // A suspect that took part in a handshake is alive.
-        self.on_traffic(info.remote);
-        self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialPurpose::Request(peer)) => {

@@ -95,16 +95,16 @@ impl Seed {
                 _ => self.with_registry(|r, cx| r.on_copy_dialled(cx, info.remote_address)),
             };
         }
+        // The handshake has proved the key of the other end, also where there is no room for a link.
+        self.on_traffic(info.remote);
+        self.with_cases(|cases, cx| cases.refute(cx, info.remote));
         if self.links.open.len() >= MAX_SEED_LINKS {
             self.fx.counters.links_refused += 1;
             self.fx.close(id, CloseReason::Limit);
-            return;
+            return self.dial_ended(purpose, DialError::Limit);
         }
         self.links.open.insert(id, SeedLink::new(info, now));
         self.timers.set_earlier(SeedTimer::IdleLinks, now + IDLE_LINK_TIMEOUT);
-        self.on_traffic(info.remote);
-        // The handshake has proved its key.
-        self.with_cases(|cases, cx| cases.refute(cx, info.remote));
         match purpose {
             Some(SeedDialPurpose::Seed(index)) => self.on_seed_up(index, id, info),
             // The handshake was the sign of life that the probe needed.
@@ -156,7 +156,13 @@ impl Seed {
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.counters.dials_failed += 1;
-        match self.links.dials.remove(&dial) {
+        let purpose = self.links.dials.remove(&dial);
+        self.dial_ended(purpose, why);
+    }
+
+    /// Handles the end of a dial that brought no link.
+    fn dial_ended(&mut self, purpose: Option<SeedDialPurpose>, why: DialError) {
+        match purpose {
             Some(SeedDialPurpose::Seed(index)) => {
                 self.with_registry(|r, cx| r.on_seed_dial_failed(cx, index, why));
             }
