@@ -37,13 +37,13 @@ define_counters! {
     address_changes,
     /// Appointments as a witness that were not accepted.
     appointments_refused,
-    /// Batches received that were published before this process took part.
+    /// Batches sent to neighbours that grafted and lacked them.
     batches_caught_up,
     /// Batches sent on to neighbours.
     batches_forwarded,
     /// Batches published by this peer.
     batches_published,
-    /// Batches received in answer to a pull.
+    /// Batches sent in answer to pulls.
     batches_pulled,
     /// Batches received from others for the first time.
     batches_received,
@@ -94,7 +94,7 @@ define_counters! {
     gaps,
     /// Times that a neighbour was asked for the batches of a publisher.
     grafts,
-    /// Streams of others that no neighbour had confirmed at an exit.
+    /// Exits at which streams that others had published were not confirmed by a neighbour.
     handovers_incomplete,
     /// Times that this peer took the registry back from a record of another process with its
     /// identity.

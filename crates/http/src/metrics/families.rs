@@ -116,7 +116,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "exits_incomplete",
-        "Parts of an exit that were given up: streams of others that no neighbour had confirmed, Leave frames \
+        "Parts of an exit that were given up: handovers of the streams of others, Leave frames \
          that neighbours had not read, exits that no majority of the seeds had acknowledged",
         Each(
             "what",
