@@ -85,12 +85,12 @@ impl<'b, C> Decode<'b, C> for Address {
     }
 }
 
-/// Whether a peer participates in the network or has left.
+/// Whether a peer is alive or has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// It participates.
+    /// It is a member of the network.
     #[n(0)]
     Alive,
     /// It has left; this is its last record in this incarnation.

@@ -104,6 +104,11 @@ impl<'a> RetentionPolicy<'a> {
 }
 
 impl Broadcast {
+    /// The acknowledgements, and what they read of the broadcast.
+    pub(super) fn acks_with_view(&mut self, cx: &View<'_>) -> (&mut Acks, AckView<'_>) {
+        (&mut self.acks, AckView::new(&self.store.list, &self.trees, cx))
+    }
+
     /// Removes expired batches that no lagging peer needs.
     pub(crate) fn expire(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;

@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use super::Broadcast;
-use super::ack_view::AckView;
 use super::acks::{AckContext as _, ReceivedBatch};
 use super::trees::ArrivalKind;
 use crate::context::Context;
@@ -44,12 +43,8 @@ impl Broadcast {
         let mut is_own = false;
         for entry in &f.entries {
             let stream = entry.stream();
-            if !self.acks.on_update(
-                remote,
-                entry,
-                now,
-                &AckView::new(&self.store.list, &self.trees, cx),
-            ) {
+            let (acks, view) = self.acks_with_view(cx);
+            if !acks.on_update(remote, entry, now, &view) {
                 cx.fx.counters.acks_unknown += 1;
                 continue;
             }
@@ -60,21 +55,13 @@ impl Broadcast {
                     // A lagging peer is left out of this mark, but never the neighbour itself.
                     self.confirmations.on_acknowledged(remote, entry.paced, now);
                 }
-            } else {
-                cx.fx.counters.ack_names_refused += self.acks.on_holder_names(
-                    remote,
-                    entry,
-                    now,
-                    &AckView::new(&self.store.list, &self.trees, cx),
-                ) as u64;
+                continue;
             }
-            if f.congested && stream != own {
-                self.acks.on_congestion(
-                    Some(stream),
-                    now,
-                    &AckView::new(&self.store.list, &self.trees, cx),
-                );
+            let refused = acks.on_holder_names(remote, entry, now, &view);
+            if f.congested {
+                acks.on_congestion(Some(stream), now, &view);
             }
+            cx.fx.counters.ack_names_refused += refused as u64;
         }
         if is_own {
             self.pace(cx, f.congested);
@@ -112,12 +99,8 @@ impl Broadcast {
             if !keeps_parent {
                 self.on_tree_arrival(cx, publisher, upstream, kind);
             }
-            self.acks.on_census(
-                &received,
-                round,
-                now,
-                &AckView::new(&self.store.list, &self.trees, cx),
-            );
+            let (acks, view) = self.acks_with_view(cx);
+            acks.on_census(&received, round, now, &view);
             self.send_census(cx, &f, Some(remote));
         } else {
             let kind = if is_exploring_round(round) {
@@ -156,11 +139,9 @@ impl Broadcast {
     pub(crate) fn pace(&mut self, cx: &mut Context<'_>, congested: bool) {
         let now = cx.now;
         let own = self.own_stream();
-        let high_water = AckView::new(&self.store.list, &self.trees, cx).high_water(own);
-        self.acks.record_own_mark(own, now, high_water);
-        if let Some(aggregate) =
-            self.acks.aggregate(own, now, &AckView::new(&self.store.list, &self.trees, cx))
-        {
+        let (acks, view) = self.acks_with_view(cx);
+        acks.record_own_mark(own, now, view.high_water(own));
+        if let Some(aggregate) = acks.aggregate(own, now, &view) {
             self.outbox.on_acknowledged(aggregate.pace(), now, congested);
         }
         let has_room = self.outbox.in_flight_bytes() < self.outbox.window() / 2;
@@ -181,9 +162,8 @@ impl Broadcast {
         if self.acks.deadline().is_none_or(|at| at > now) {
             return;
         }
-        for (to, update) in
-            self.acks.take_due(now, &AckView::new(&self.store.list, &self.trees, cx))
-        {
+        let (acks, view) = self.acks_with_view(cx);
+        for (to, update) in acks.take_due(now, &view) {
             if let Some(n) = cx.overlay.neighbours.get(&to) {
                 let ack = Ack { entries: update.entries, congested: update.congested };
                 cx.fx.counters.acknowledgements += 1;

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Broadcast;
-use super::ack_view::AckView;
 use super::acks::{Aggregate, ReceivedBatch};
 use crate::context::{Context, View};
 use crate::identity::PeerId;
@@ -252,11 +251,10 @@ impl Broadcast {
         }
         self.receipts.review_at = now + RECEIPT_REVIEW_INTERVAL;
         let own = self.own_stream();
-        let Some(aggregate) =
-            self.acks.aggregate(own, now, &AckView::new(&self.store.list, &self.trees, cx))
-        else {
-            return;
-        };
+        let (acks, view) = self.acks_with_view(cx);
+        let Some(aggregate) = acks.aggregate(own, now, &view) else { return };
+        let parts = acks.child_aggregates(own, &view);
+        let parts: Vec<Aggregate> = parts.into_iter().map(|(_, part)| part).collect();
         // Update the progress and the members that count.
         self.note_progress(cx, aggregate);
         let members = &cx.membership.members;
@@ -272,12 +270,6 @@ impl Broadcast {
         let mut by_progress: Vec<(u64, PeerId)> =
             counted.members.iter().map(|id| (known(id), *id)).collect();
         by_progress.sort_unstable();
-        let parts: Vec<Aggregate> = self
-            .acks
-            .child_aggregates(own, &AckView::new(&self.store.list, &self.trees, cx))
-            .into_iter()
-            .map(|(_, part)| part)
-            .collect();
         // While a peer moves in the tree, its old and its new parent both report it.
         let is_consistent = cx.membership.is_large()
             || !matches!(
@@ -357,8 +349,8 @@ impl Broadcast {
         }
         let own = self.own_stream();
         let counted = self.counted(cx);
-        let mut parts =
-            self.acks.child_aggregates(own, &AckView::new(&self.store.list, &self.trees, cx));
+        let (acks, view) = self.acks_with_view(cx);
+        let mut parts = acks.child_aggregates(own, &view);
         parts.sort_unstable_by_key(|(_, part)| core::cmp::Reverse(part.held));
         // The publisher with its fastest subtrees, then one more subtree each, then the whole tree.
         let mut groups = Vec::new();
@@ -495,12 +487,8 @@ impl Broadcast {
         let body = CensusBody { publisher, epoch, round, until, wants_names };
         let census = Census { body: Signed::sign(body, cx.identity) };
         let received = ReceivedBatch { stream, bytes: 0, receipt_until: None, wants_names };
-        self.acks.on_census(
-            &received,
-            round,
-            now,
-            &AckView::new(&self.store.list, &self.trees, cx),
-        );
+        let (acks, view) = self.acks_with_view(cx);
+        acks.on_census(&received, round, now, &view);
         cx.fx.counters.censuses += 1;
         self.send_census(cx, &census, None);
     }

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use super::ack_view::{AckView, RetentionPolicy};
+use super::ack_view::RetentionPolicy;
 use super::acks::ReceivedBatch;
 use super::trees::ArrivalKind;
 use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, StreamState, batch_id};
@@ -237,9 +237,9 @@ impl Broadcast {
     /// Records the acknowledgement of a batch.
     fn acknowledge(&mut self, cx: &mut Context<'_>, batch: &Batch, receipt: bool, asked: bool) {
         let now = cx.now;
-        let view = AckView::new(&self.store.list, &self.trees, cx);
+        let (acks, view) = self.acks_with_view(cx);
         if asked {
-            return self.acks.on_pulled_batch(batch.stream(), now, &view);
+            return acks.on_pulled_batch(batch.stream(), now, &view);
         }
         let received = ReceivedBatch {
             stream: batch.stream(),
@@ -247,7 +247,7 @@ impl Broadcast {
             receipt_until: receipt.then(|| batch.end()),
             wants_names: false,
         };
-        self.acks.on_batch(&received, now, &view);
+        acks.on_batch(&received, now, &view);
     }
 
     pub(crate) fn has_start(&self, stream: StreamId) -> bool {
@@ -307,8 +307,8 @@ impl Broadcast {
     pub(crate) fn on_congested(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
         cx.fx.counters.congestions += 1;
-        let view = AckView::new(&self.store.list, &self.trees, cx);
-        self.acks.on_congestion(None, now, &view);
+        let (acks, view) = self.acks_with_view(cx);
+        acks.on_congestion(None, now, &view);
         self.outbox.on_congestion(now);
     }
 }

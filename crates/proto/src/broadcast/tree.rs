@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::Broadcast;
-use super::ack_view::AckView;
 use super::digest;
 use super::missing::EarlierAnnouncement;
 use super::trees::{ArrivalKind, TreeAction};
@@ -100,11 +99,8 @@ impl Broadcast {
         self.apply_tree_actions(cx, action);
         if was_child && !self.trees.is_child(&from, &publisher) {
             // The publisher does not wait for the reports of a former child.
-            self.acks.on_trees_changed(
-                [publisher],
-                now,
-                &AckView::new(&self.store.list, &self.trees, cx),
-            );
+            let (acks, view) = self.acks_with_view(cx);
+            acks.on_trees_changed([publisher], now, &view);
         }
     }
 
@@ -112,7 +108,8 @@ impl Broadcast {
     /// acknowledgements are sent again.
     fn apply_after_link_change(&mut self, cx: &mut Context<'_>, actions: Vec<TreeAction>) {
         self.apply_tree_actions(cx, actions);
-        self.acks.on_all_trees_changed(cx.now, &AckView::new(&self.store.list, &self.trees, cx));
+        let (acks, view) = self.acks_with_view(cx);
+        acks.on_all_trees_changed(cx.now, &view);
     }
 
     pub(crate) fn tree_link_up(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
@@ -152,11 +149,8 @@ impl Broadcast {
             let named: BTreeSet<u64> = f.publishers.iter().copied().collect();
             self.announcer.on_graft(remote, |p| named.contains(&ack_token(p)));
             self.apply_tree_actions(cx, actions);
-            self.acks.on_trees_changed(
-                changed,
-                cx.now,
-                &AckView::new(&self.store.list, &self.trees, cx),
-            );
+            let (acks, view) = self.acks_with_view(cx);
+            acks.on_trees_changed(changed, cx.now, &view);
         }
         bytes
     }
@@ -164,11 +158,8 @@ impl Broadcast {
     pub(crate) fn on_prune(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &Prune) {
         let changed = self.trees.on_prune(remote, &f.publishers);
         let is_own = changed.contains(&cx.id());
-        self.acks.on_trees_changed(
-            changed,
-            cx.now,
-            &AckView::new(&self.store.list, &self.trees, cx),
-        );
+        let (acks, view) = self.acks_with_view(cx);
+        acks.on_trees_changed(changed, cx.now, &view);
         if is_own {
             // Another neighbour counts that one now; the receipt may be complete without it.
             self.review_receipts(cx);

@@ -11,7 +11,7 @@ use crate::record::{Presence, SignedRecord};
 /// The state of an entry; within one incarnation, the later variant wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryState {
-    /// The peer participates.
+    /// The peer is alive.
     Alive,
     /// The peer has left.
     Left,
@@ -61,7 +61,7 @@ impl Entry {
         }
     }
 
-    /// Whether the peer participates.
+    /// Whether the peer is alive.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.state() == EntryState::Alive

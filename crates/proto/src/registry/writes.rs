@@ -60,8 +60,8 @@ impl Writes {
         self.end(ticket).map(|(write, _)| write.acknowledge).unwrap_or_default()
     }
 
-    /// Ends a failed write. No acknowledgement is sent, so the peer registers again, and the entry
-    /// is written then.
+    /// Ends a failed write. No acknowledgement is sent, and the next record of the peer is written
+    /// even if it says the same. A peer that misses the acknowledgement registers at a spare seed.
     pub(super) fn on_failed(&mut self, ticket: StoreTicket) {
         if let Some((write, true)) = self.end(ticket) {
             self.failed.insert(write.id);
