@@ -37,17 +37,17 @@ class Frame {
   }
 }
 
-/** Share of the peers with at least this many neighbours, and the fitted bounded law, both logarithmic. */
+/** Share of the peers with k or more neighbours, and the fitted bounded law, both logarithmic. */
 export function degrees(data) {
   const counts = data.counts.filter(([k]) => k > 0);
   const n = counts.reduce((sum, [, c]) => sum + c, 0);
-  const frame = new Frame("Share of the peers with at least this many neighbours, on logarithmic axes");
+  const frame = new Frame("Share of the peers with k or more neighbours, on logarithmic axes");
   if (!n) return frame.svg;
   const most = Math.max(10, counts.at(-1)[0]);
   const low = Math.log10(0.7 / n), x = (k) => Math.log10(k) / Math.log10(most * 1.15), y = (share) => 1 - Math.log10(Math.max(share, 10 ** low)) / low;
   const xTicks = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500].filter((k) => k <= most).map((k) => [x(k), k]);
   const yTicks = [1, 0.1, 0.01, 0.001, 1e-4].filter((s) => s >= 0.5 / n).map((s) => [y(s), `${+(s * 100).toPrecision(2)} %`]);
-  frame.axes(xTicks, yTicks, "neighbours", "share with at least as many");
+  frame.axes(xTicks, yTicks, "k neighbours", "share with k or more");
   let above = n;
   const fit = data.fit;
   for (const [k, c] of counts) {
