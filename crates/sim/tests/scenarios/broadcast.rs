@@ -462,6 +462,29 @@ fn frozen_peer_slows_no_other_peer_and_catches_up() {
     net.assert_at_rest_within(s(60));
     assert_eq!(checkers::always(&net.world.observe()), []);
 }
+/// A peer that is not dead but far too slow: flow control waits for it for about a second.
+#[test]
+fn peer_on_a_slow_line_slows_no_publisher_for_longer_than_a_second() {
+    let mut net = network_with_trees(fast_config(36, lan()), 20);
+    let (publisher, slow) = (net.peers[2], net.peers[7]);
+    net.world.set_bandwidth(slow, Some(64 * 1024));
+    let payload = vec![1; 20_000];
+    let (mut accepted, mut last, mut longest) = (0, net.world.now(), Duration::ZERO);
+    while accepted < 1500 {
+        match net.world.publish(publisher, "t", &payload) {
+            Ok(_) => {
+                longest = longest.max(net.world.now().since(last));
+                last = net.world.now();
+                accepted += 1;
+            }
+            Err(e) => assert_eq!(e, CommandError::Refused(publisher, PublishError::Busy)),
+        }
+        assert!(net.world.now().since(last) < s(30), "the publisher stands still");
+        net.world.run_for(ms(10));
+    }
+    println!("the longest pause between two messages: {longest:?}");
+    assert!(longest < ms(1_500), "{longest:?}");
+}
 
 /// Every peer publishes as much as flow control allows: no message is lost, and no publisher
 /// starves. The retention holds everything that is in flight.
