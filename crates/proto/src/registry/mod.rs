@@ -59,17 +59,16 @@ pub(crate) struct Registry {
     nonce: [u8; 16],
     writes: Writes,
     pending_updates: PendingUpdates,
+    /// The links that ended in the present call; the seed passes them on when it returns.
+    pub(crate) losses: Vec<LinkLoss>,
     /// Whether the registry can answer for the network.
     pub(crate) synced: bool,
     next_expiry: Time,
 }
 
-/// The meaning of the end of a link for the cases.
+/// The end of a link that matters to the cases.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use]
 pub(crate) enum LinkLoss {
-    /// Nothing.
-    None,
     /// A registered peer has no link any more. It may be dead, unless this seed closed the link on
     /// purpose.
     Registrant { id: PeerId, on_purpose: bool },
@@ -110,6 +109,7 @@ impl Registry {
             nonce: nonce.unwrap_or(fresh),
             writes: Writes::default(),
             pending_updates: PendingUpdates::default(),
+            losses: Vec::new(),
             synced: false,
             next_expiry: now + cx.config.lease() / 24,
         };
@@ -163,25 +163,15 @@ impl Registry {
     }
 
     /// Closes a link.
-    pub(crate) fn close(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        id: LinkId,
-        reason: CloseReason,
-    ) -> LinkLoss {
+    pub(crate) fn close(&mut self, cx: &mut SeedContext<'_>, id: LinkId, reason: CloseReason) {
         if cx.links.open.contains_key(&id) {
             cx.fx.close(id, reason);
         }
-        self.on_link_down(cx, id, LinkEnd::Local(reason))
+        self.on_link_down(cx, id, LinkEnd::Local(reason));
     }
 
-    pub(crate) fn on_link_down(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        id: LinkId,
-        why: LinkEnd,
-    ) -> LinkLoss {
-        let Some(link) = cx.links.open.remove(&id) else { return LinkLoss::None };
+    pub(crate) fn on_link_down(&mut self, cx: &mut SeedContext<'_>, id: LinkId, why: LinkEnd) {
+        let Some(link) = cx.links.open.remove(&id) else { return };
         let remote = link.remote;
         if self.displaced.get(&remote) == Some(&id) {
             self.displaced.remove(&remote);
@@ -194,14 +184,12 @@ impl Registry {
                 }
                 LinkEnd::Closed(_) | LinkEnd::Lost => false,
             };
-            return LinkLoss::Registrant { id: remote, on_purpose };
-        }
-        if !self.on_seed_link_down(cx, id) && link.role == Role::Seed {
+            self.losses.push(LinkLoss::Registrant { id: remote, on_purpose });
+        } else if !self.on_seed_link_down(cx, id) && link.role == Role::Seed {
             // It sends its votes on the links that it has dialled. If it stands by them, it sends
             // them again on its next link.
-            return LinkLoss::Voter(remote);
+            self.losses.push(LinkLoss::Voter(remote));
         }
-        LinkLoss::None
     }
 
     /// Whether the registry can answer for the network: it has seen everything that any quorum

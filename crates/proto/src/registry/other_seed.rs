@@ -3,7 +3,7 @@
 //! Each seed dials every other one and sends its queries on its own link; so a key is proved at the
 //! address that the configuration names, and no node becomes a seed by claiming to be one.
 
-use super::{LinkLoss, Registry};
+use super::Registry;
 use crate::config::Config;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
@@ -189,31 +189,30 @@ impl Registry {
         }
     }
 
-    /// Handles a link that this seed has dialled. Returns whether it is used, and the loss of
-    /// another link, or of this one.
+    /// Handles a link that this seed has dialled. Returns whether it is used.
     pub(crate) fn on_seed_up(
         &mut self,
         cx: &mut SeedContext<'_>,
         index: usize,
         link: LinkId,
         info: &LinkInfo,
-    ) -> (bool, LinkLoss) {
+    ) -> bool {
         cx.links.mark_purpose(link);
         if info.role != Role::Seed {
-            let loss = self.close(cx, link, CloseReason::Incompatible);
+            self.close(cx, link, CloseReason::Incompatible);
             self.on_seed_dial_failed(cx, index, DialError::Incompatible);
-            return (false, loss);
+            return false;
         }
         let shares = |(i, o): &(usize, &OtherSeed)| {
             *i != index && o.link().is_some() && o.id == Some(info.remote)
         };
         if let Some((_, owner)) = self.others.iter().enumerate().find(shares) {
             let owner = owner.address.host_port.clone();
-            let loss = self.close(cx, link, CloseReason::Duplicate);
+            self.close(cx, link, CloseReason::Duplicate);
             self.refuse_shared_identity(cx, index, Some(owner), info.remote);
-            return (false, loss);
+            return false;
         }
-        let Some(other) = self.others.get_mut(index) else { return (false, LinkLoss::None) };
+        let Some(other) = self.others.get_mut(index) else { return false };
         let session = SeedSession {
             link,
             last_heard: cx.now,
@@ -227,12 +226,11 @@ impl Registry {
         other.id = Some(info.remote);
         let (seed, id) = (other.address.host_port.clone(), info.remote);
         // The name of the seed resolves to another address: the new link replaces the old one.
-        let loss = match before {
-            SeedState::Linked(old) => self.close(cx, old.link, CloseReason::Done),
-            _ => LinkLoss::None,
-        };
+        if let SeedState::Linked(old) = before {
+            self.close(cx, old.link, CloseReason::Done);
+        }
         cx.fx.event(Event::SeedLinked { seed, id });
-        (true, loss)
+        true
     }
 
     /// Handles the end of a link. Returns whether it was the link to another seed.
@@ -281,8 +279,7 @@ impl Registry {
             }
         }
         for link in silent {
-            // Votes come on the links that the other seeds have dialled.
-            let _ = self.close(cx, link, CloseReason::NoSignOfLife);
+            self.close(cx, link, CloseReason::NoSignOfLife);
         }
     }
 

@@ -3,7 +3,7 @@
 use minicbor::bytes::ByteArray;
 
 use super::writes::Acknowledgement;
-use super::{EntryOutcome, EntryState, LinkLoss, Registry};
+use super::{EntryOutcome, EntryState, Registry};
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreTicket};
@@ -92,11 +92,15 @@ impl Registry {
         answer: Acknowledgement,
         remote: PeerId,
         outcome: EntryOutcome,
-    ) -> LinkLoss {
+    ) {
         let write = match outcome {
             EntryOutcome::Full => {
-                self.refuse_registration(cx, answer.link, remote, RefuseReason::RegistryFull);
-                return LinkLoss::None;
+                return self.refuse_registration(
+                    cx,
+                    answer.link,
+                    remote,
+                    RefuseReason::RegistryFull,
+                );
             }
             EntryOutcome::Stored(ticket) => Some(ticket),
             EntryOutcome::NoWrite => {
@@ -108,9 +112,10 @@ impl Registry {
                 self.writes.last(&remote)
             }
         };
-        let Some(ticket) = write else { return self.acknowledge(cx, &answer) };
-        self.writes.acknowledge_after(ticket, answer);
-        LinkLoss::None
+        match write {
+            Some(ticket) => self.writes.acknowledge_after(ticket, answer),
+            None => self.acknowledge(cx, &answer),
+        }
     }
 
     fn refuse_registration(
@@ -133,23 +138,19 @@ impl Registry {
     }
 
     /// Sends the acknowledgements that waited for a write.
-    pub(crate) fn on_stored(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        ticket: StoreTicket,
-    ) -> Vec<LinkLoss> {
-        let waiting = self.writes.on_stored(ticket);
-        waiting.into_iter().map(|a| self.acknowledge(cx, &a)).collect()
+    pub(crate) fn on_stored(&mut self, cx: &mut SeedContext<'_>, ticket: StoreTicket) {
+        for waiting in self.writes.on_stored(ticket) {
+            self.acknowledge(cx, &waiting);
+        }
     }
 
     pub(crate) fn on_store_failed(&mut self, ticket: StoreTicket) {
         self.writes.on_failed(ticket);
     }
 
-    fn acknowledge(&mut self, cx: &mut SeedContext<'_>, a: &Acknowledgement) -> LinkLoss {
-        if !cx.links.open.contains_key(&a.link) {
-            return LinkLoss::None;
-        }
+    fn acknowledge(&mut self, cx: &mut SeedContext<'_>, a: &Acknowledgement) {
+        let Some(link) = cx.links.open.get_mut(&a.link) else { return };
+        link.acknowledged = true;
         cx.fx.counters.registrations_acknowledged += 1;
         let mut seeds: Vec<SeedName> = self
             .others
@@ -170,20 +171,16 @@ impl Registry {
             synced: self.synced,
         };
         cx.fx.send(a.link, registered);
-        if let Some(l) = cx.links.open.get_mut(&a.link) {
-            l.acknowledged = true;
-        }
-        self.park(cx, a.link)
+        self.park(cx, a.link);
     }
 
     /// With many links, closes the link of a registration after both acknowledgement and list were
     /// sent.
-    pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) -> LinkLoss {
+    pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) {
         let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
         if cx.links.open.get(&link).is_some_and(done) && cx.links.open.len() > PARKING_THRESHOLD {
             cx.fx.counters.links_parked += 1;
-            return self.close(cx, link, CloseReason::Done);
+            self.close(cx, link, CloseReason::Done);
         }
-        LinkLoss::None
     }
 }
