@@ -57,7 +57,7 @@ pub(super) fn send_votes(cx: &mut CaseContext<'_>, votes: &Votes) {
 }
 
 pub(super) fn name_of(registry: &Registry, id: &PeerId) -> Name {
-    registry.table().get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
+    registry.table.get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
 }
 
 impl Cases {

@@ -14,12 +14,12 @@ use crate::wire::{MembershipUpdate, Votes};
 
 /// Whether an accused peer is alive in the incarnation that is accused.
 fn is_current(registry: &Registry, subject: &PeerId, incarnation: u64) -> bool {
-    let entry = registry.table().get(subject);
+    let entry = registry.table.get(subject);
     entry.is_some_and(|e| e.is_alive() && e.record.incarnation == incarnation)
 }
 
 fn is_alive(registry: &Registry, id: &PeerId) -> bool {
-    registry.table().get(id).is_some_and(Entry::is_alive)
+    registry.table.get(id).is_some_and(Entry::is_alive)
 }
 
 impl Cases {
@@ -143,7 +143,7 @@ impl Cases {
             self.open.insert(Case::new(subject, incarnation, nonce, factor, now, cx.config));
         }
         // Neighbours report after a burst of their own: a dead peer has been silent for as long.
-        let link = cx.registry.registrants().get(&subject);
+        let link = cx.registry.registrants.get(&subject);
         let silent_until =
             link.and_then(|link| cx.links.open.get(&link)).map(|l| l.last_heard + burst * 2);
         // Without a link, the probe has to connect first.
@@ -164,7 +164,7 @@ impl Cases {
 
     /// Number of witnesses needed: by the rule, or as many as are left.
     pub(super) fn needed(&self, registry: &Registry, subject: &PeerId) -> usize {
-        let table = registry.table();
+        let table = &registry.table;
         let by_rule = reports_needed(table.get(subject).map_or(0, |e| e.record.degree));
         // Other accused peers will not testify; if they are alive, their cases are closed soon.
         let alive = table.alive_count();
@@ -179,7 +179,7 @@ impl Cases {
 /// Sends the certificate to the reporter of a dead peer: in a large network not all peers are told
 /// of a death. Returns whether there is one.
 fn send_verdict(cx: &mut CaseContext<'_>, link: LinkId, report: &DeathReport) -> bool {
-    let entry = cx.registry.table().get(&report.subject);
+    let entry = cx.registry.table.get(&report.subject);
     let certificate =
         entry.filter(|e| e.state() == EntryState::Dead).and_then(|e| e.certificate.clone());
     let Some(c) = certificate.filter(|c| c.incarnation() >= report.incarnation) else {

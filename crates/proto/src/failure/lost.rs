@@ -17,7 +17,7 @@ impl Cases {
         cx: &mut CaseContext<'_>,
         subject: PeerId,
     ) -> Option<PeerId> {
-        let incarnation = cx.registry.table().get(&subject)?.record.incarnation;
+        let incarnation = cx.registry.table.get(&subject)?.record.incarnation;
         let lost = LostPeer { subject, incarnation };
         if !self.open_lost_case(cx, lost) {
             return None;
@@ -32,7 +32,7 @@ impl Cases {
     /// one.
     pub(super) fn open_lost_case(&mut self, cx: &mut CaseContext<'_>, lost: LostPeer) -> bool {
         let LostPeer { subject, incarnation } = lost;
-        let entry = cx.registry.table().get(&subject).filter(|e| e.is_alive());
+        let entry = cx.registry.table.get(&subject).filter(|e| e.is_alive());
         let Some(entry) = entry.filter(|e| e.record.incarnation == incarnation) else {
             return false;
         };
@@ -70,7 +70,7 @@ impl Cases {
         }
         let last_heard = |link: &LinkId| cx.links.open.get(link).map(|l| l.last_heard);
         let is_silent = |link: &LinkId| last_heard(link).is_some_and(|at| now.since(at) >= limit);
-        let links = cx.registry.registrants().iter().map(|(_, link)| *link);
+        let links = cx.registry.registrants.iter().map(|(_, link)| *link);
         let silent: Vec<LinkId> = links.filter(is_silent).collect();
         cx.fx.counters.registrants_silent += silent.len() as u64;
         silent

@@ -85,7 +85,7 @@ impl Cases {
 
     fn begin_reach_check(&mut self, cx: &mut CaseContext<'_>) {
         let nonce = cx.rng.u64();
-        let sample = cx.registry.registrants().sample(REACH_SAMPLE, cx.rng);
+        let sample = cx.registry.registrants.sample(REACH_SAMPLE, cx.rng);
         let drawn: Vec<(PeerId, LinkId)> = sample.copied().collect();
         self.reach.nonce = nonce;
         self.reach.started = Some(cx.now);
@@ -146,10 +146,9 @@ impl Cases {
 
     /// Estimates from the sample how many peers the last check reaches, of how many.
     fn count_reached(&self, registry: &Registry) -> (usize, usize) {
-        let is_lost =
-            |c: &&Case| !c.host_refuses && registry.registrants().get(&c.subject).is_none();
+        let is_lost = |c: &&Case| !c.host_refuses && registry.registrants.get(&c.subject).is_none();
         let lost = self.open.iter().filter(is_lost).count();
-        let (linked, answered) = (registry.registrants().len(), self.reach.answered);
+        let (linked, answered) = (registry.registrants.len(), self.reach.answered);
         let checked = answered + self.reach.unanswered.len();
         ((linked * answered).div_ceil(checked.max(1)), linked + lost)
     }

@@ -74,7 +74,7 @@ impl Cases {
         let Some((missing, incarnation)) = drawn.filter(|(missing, _)| *missing > 0) else {
             return;
         };
-        let Some(entry) = cx.registry.table().get(&subject) else { return };
+        let Some(entry) = cx.registry.table.get(&subject) else { return };
         for (witness, link) in self.draw_witnesses(cx, &subject, missing) {
             cx.fx.counters.witnesses_appointed += 1;
             let seed = cx.identity.id();
@@ -97,7 +97,7 @@ impl Cases {
         let qualifies = |id: &PeerId| {
             !heard.contains(id) && !case.appointed.contains(id) && !self.open.contains(id)
         };
-        let registrants = cx.registry.registrants();
+        let registrants = &cx.registry.registrants;
         // Most of the accused have no link. If many have one, more are drawn until enough qualify.
         let mut drawn = missing + heard.len() + case.appointed.len() + 1;
         let candidates: Vec<(PeerId, LinkId)> = loop {
@@ -118,7 +118,7 @@ impl Cases {
         let (me, now) = (cx.identity.id(), cx.now);
         let linked = 1 + cx.registry.seed_links().count();
         let counts = linked >= cx.registry.quorum() && !self.reach.is_in_doubt();
-        let is_alive = cx.registry.table().get(&subject).is_some_and(Entry::is_alive);
+        let is_alive = cx.registry.table.get(&subject).is_some_and(Entry::is_alive);
         let votes = self.open.update(&subject, |case| {
             (is_alive && !(counts && case.is_given_up())).then(|| {
                 case.next_round(&me, counts, now);
@@ -147,7 +147,7 @@ impl Cases {
             })
         });
         let Some((incarnation, nonce, is_accused, has_no_dial)) = due.flatten() else { return };
-        if let Some(link) = cx.registry.registrants().get(&subject) {
+        if let Some(link) = cx.registry.registrants.get(&subject) {
             cx.fx.send(link, Ping { nonce });
             if is_accused {
                 cx.fx.send(link, Accusation { incarnation, certificate: None });
@@ -155,7 +155,7 @@ impl Cases {
         }
         // Only the link may be broken: a new connection is tried as well.
         if has_no_dial {
-            let entry = cx.registry.table().get(&subject);
+            let entry = cx.registry.table.get(&subject);
             let mut addresses = entry.map(|e| e.record.addresses.clone()).unwrap_or_default();
             // Without a link over the loopback interface, loopback addresses are of other hosts.
             if !cx.links.open.values().any(|l| l.on_loopback) {

@@ -51,11 +51,11 @@ pub(crate) struct Registry {
     /// The address from which a process with this seed's key dialled last, and when.
     last_copy: Option<(IpAddr, Time)>,
     /// Peers whose registration arrived on a link that is up.
-    registrants: Registrants,
+    pub(crate) registrants: Registrants,
     /// Links of registrants that another process with the same identity has replaced, until they
     /// are idle for long or register again.
     displaced: BTreeMap<PeerId, LinkId>,
-    table: Table,
+    pub(crate) table: Table,
     nonce: [u8; 16],
     writes: Writes,
     pending_updates: PendingUpdates,
@@ -119,14 +119,6 @@ impl Registry {
         }
         registry.review_synced(cx, had_entries);
         registry
-    }
-
-    pub(crate) const fn table(&self) -> &Table {
-        &self.table
-    }
-
-    pub(crate) const fn registrants(&self) -> &Registrants {
-        &self.registrants
     }
 
     /// The links to the other seeds.

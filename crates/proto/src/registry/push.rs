@@ -61,13 +61,6 @@ impl Registry {
         }
     }
 
-    /// Pushes gathered changes at once.
-    pub(crate) fn push_now(&mut self, cx: &mut SeedContext<'_>) {
-        if self.pending_updates.at.is_some() {
-            self.push(cx);
-        }
-    }
-
     /// Pushes gathered changes.
     pub(crate) fn push(&mut self, cx: &mut SeedContext<'_>) {
         let pending = core::mem::take(&mut self.pending_updates);

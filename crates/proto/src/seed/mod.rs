@@ -131,7 +131,7 @@ impl Seed {
     /// Acknowledged registrations are on disk, and votes are sent when they are made.
     pub fn stop(&mut self, now: Time) {
         self.fx.begin_call(now);
-        self.with_registry(Registry::push_now);
+        self.with_registry(Registry::push);
     }
 
     /// Calls the registry with its context, and passes the ends of links on to the cases.
@@ -193,7 +193,7 @@ impl Seed {
             if certificate.is_none() {
                 continue;
             }
-            if let Some(known) = self.registry.table().get(&subject) {
+            if let Some(known) = self.registry.table.get(&subject) {
                 self.merge_entry(Entry { certificate, ..known.clone() });
             }
             self.with_cases(|cases, _| cases.remove(&subject));
