@@ -38,10 +38,15 @@ struct Slot {
     expired: bool,
     /// Its index in the pool of live peers.
     place: Option<u32>,
-    /// Whether it is counted in [`Table::on_loopback`].
-    is_on_loopback: bool,
-    /// Whether it is counted in [`Table::participating`].
-    participates: bool,
+    /// Where it counts in [`Table::counts`].
+    counted: [bool; 3],
+}
+
+impl Slot {
+    /// Whether the peer is alive with a valid lease.
+    fn is_valid(&self) -> bool {
+        !self.expired && self.entry.is_alive()
+    }
 }
 
 /// The table, with a hash per bucket that is kept up to date.
@@ -51,10 +56,8 @@ pub(crate) struct Table {
     hashes: Vec<u64>,
     /// The live peers with a valid lease, weighted by free slots.
     alive: Pool,
-    /// How many of them participate.
-    participating: usize,
-    /// The number of live peers, and of participating ones, with only loopback addresses.
-    on_loopback: (usize, usize),
+    /// How many of them participate, have only loopback addresses, and both.
+    counts: [usize; 3],
     /// The versions (incarnation, sequence) up to which a forgotten peer is not learned again from
     /// a seed that forgets it later: the whole incarnation of a peer that had ended, and the known
     /// version of a silent one.
@@ -69,8 +72,7 @@ impl Table {
             slots: BTreeMap::new(),
             hashes: vec![0; REGISTRY_BUCKETS],
             alive: Pool::default(),
-            participating: 0,
-            on_loopback: (0, 0),
+            counts: [0; 3],
             forgotten: BTreeMap::new(),
             lease,
             tombstone,
@@ -83,7 +85,7 @@ impl Table {
 
     /// The live peers with a valid lease.
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.values().filter(|s| Self::counts(s)).map(|s| &s.entry)
+        self.slots.values().filter(|s| s.is_valid()).map(|s| &s.entry)
     }
 
     pub(crate) const fn alive_count(&self) -> usize {
@@ -92,12 +94,14 @@ impl Table {
 
     /// How many of them participate, according to their records.
     pub(crate) const fn participating_count(&self) -> usize {
-        self.participating
+        let [participating, ..] = self.counts;
+        participating
     }
 
     /// How many live peers, and how many participating ones, have only loopback addresses.
     pub(crate) const fn on_loopback(&self) -> (usize, usize) {
-        self.on_loopback
+        let [_, alive, participating] = self.counts;
+        (alive, participating)
     }
 
     /// `n` of the live peers, each with the same chance.
@@ -136,34 +140,22 @@ impl Table {
 
     /// Whether a peer is alive with a valid lease.
     pub(crate) fn counts_as_alive(&self, id: &PeerId) -> bool {
-        self.slots.get(id).is_some_and(Self::counts)
-    }
-
-    fn counts(s: &Slot) -> bool {
-        !s.expired && s.entry.is_alive()
+        self.slots.get(id).is_some_and(Slot::is_valid)
     }
 
     /// Adds an entry to the pool of live peers, updates its weight, or removes it.
     fn place(&mut self, id: &PeerId) {
         let Some(s) = self.slots.get_mut(id) else { return };
-        let weight = u32::from(s.entry.record.free_slots());
-        let participates = Self::counts(s) && s.entry.record.participates;
-        let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
-        let (alive, participating) = &mut self.on_loopback;
-        if core::mem::replace(&mut s.is_on_loopback, is_on_loopback) {
-            *alive -= 1;
-            *participating -= usize::from(s.participates);
+        let (record, is_valid) = (&s.entry.record, s.is_valid());
+        let weight = u32::from(record.free_slots());
+        let (participates, on_loopback) = (record.participates, record.is_on_loopback());
+        let counted =
+            [participates, on_loopback, participates && on_loopback].map(|c| is_valid && c);
+        for ((n, before), after) in self.counts.iter_mut().zip(s.counted).zip(counted) {
+            *n = *n - usize::from(before) + usize::from(after);
         }
-        if is_on_loopback {
-            *alive += 1;
-            *participating += usize::from(participates);
-        }
-        match (core::mem::replace(&mut s.participates, participates), participates) {
-            (false, true) => self.participating += 1,
-            (true, false) => self.participating -= 1,
-            _ => {}
-        }
-        match (Self::counts(s), s.place) {
+        s.counted = counted;
+        match (is_valid, s.place) {
             (true, Some(at)) => self.alive.set_weight(at as usize, weight),
             (true, None) => {
                 // At most MAX_REGISTRY.
@@ -232,17 +224,8 @@ impl Table {
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
-        self.slots.insert(
-            id,
-            Slot {
-                entry,
-                until,
-                expired: false,
-                place: None,
-                is_on_loopback: false,
-                participates: false,
-            },
-        );
+        let counted = [false; 3];
+        self.slots.insert(id, Slot { entry, until, expired: false, place: None, counted });
         self.place(&id);
         match state {
             EntryState::Alive => EntryChange::New,
