@@ -29,21 +29,16 @@ impl Registry {
             records.retain(|r| !r.is_on_loopback());
         }
         let ((alive, participating), synced) = (self.counts_for(cx.links, link), self.synced);
-        let list = |records: Vec<SignedRecord>, last| PeerList {
-            records,
-            alive,
-            synced,
-            last,
-            participating,
+        let list = |records: &[SignedRecord], last| {
+            let records = records.to_vec();
+            PeerList { records, alive, synced, last, participating }
         };
-        let mut chunks = records.chunks(MAX_RECORDS_PER_FRAME).peekable();
-        if chunks.peek().is_none() {
-            cx.fx.send(link, list(Vec::new(), true));
+        let mut chunks: Vec<_> = records.chunks(MAX_RECORDS_PER_FRAME).collect();
+        let last = chunks.pop().unwrap_or_default();
+        for chunk in chunks {
+            cx.fx.send(link, list(chunk, false));
         }
-        while let Some(chunk) = chunks.next() {
-            let last = chunks.peek().is_none();
-            cx.fx.send(link, list(chunk.to_vec(), last));
-        }
+        cx.fx.send(link, list(last, true));
         self.park(cx, link);
     }
 
