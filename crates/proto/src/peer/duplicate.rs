@@ -106,7 +106,7 @@ impl Peer {
             self.fx.send(link, Register { record: record.clone() });
         }
         self.membership.own.state = PeerState::Left;
-        self.with_failure(|f, _| f.forget_suspects());
+        self.with_failure(|f, _| f.suspects.clear());
         let links: Vec<LinkId> = self.links.open.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Duplicate);
