@@ -2,24 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::cases::{EMPTY_VOTES, name_of, send_votes};
+use super::cases::{name_of, send_votes};
 use super::{Case, Cases, DeathReport, Testimony, Vote, reports_needed};
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::registry::{Entry, EntryState, Registry};
+use crate::registry::{EntryState, Registry};
 use crate::seed::{CaseContext, count};
 use crate::signed::Signed;
 use crate::wire::{MembershipUpdate, Votes};
 
 /// Whether an accused peer is alive in the incarnation that is accused.
 fn is_current(registry: &Registry, subject: &PeerId, incarnation: u64) -> bool {
-    let entry = registry.table.get(subject);
-    entry.is_some_and(|e| e.is_alive() && e.record.incarnation == incarnation)
-}
-
-fn is_alive(registry: &Registry, id: &PeerId) -> bool {
-    registry.table.get(id).is_some_and(Entry::is_alive)
+    registry.table.alive_record(subject).is_some_and(|r| r.incarnation == incarnation)
 }
 
 impl Cases {
@@ -39,7 +34,7 @@ impl Cases {
             return None;
         }
         let subject = report.subject;
-        send_votes(cx, &Votes { reports: vec![report], ..EMPTY_VOTES });
+        send_votes(cx, &Votes { reports: vec![report], ..Votes::default() });
         Some(subject)
     }
 
@@ -58,7 +53,7 @@ impl Cases {
             return None;
         }
         let subject = testimony.appointment.subject;
-        send_votes(cx, &Votes { testimonies: vec![testimony], ..EMPTY_VOTES });
+        send_votes(cx, &Votes { testimonies: vec![testimony], ..Votes::default() });
         Some(subject)
     }
 
@@ -110,12 +105,12 @@ impl Cases {
 
     /// Adds the testimony of a witness that a seed appointed. Returns whether it is new.
     fn add_testimony(&mut self, cx: &mut CaseContext<'_>, testimony: Signed<Testimony>) -> bool {
-        let appointment = testimony.appointment.clone();
+        let appointment = testimony.appointment.body();
         let subject = appointment.subject;
         let case = self.open.get(&subject);
         if case.is_some_and(|c| c.incarnation == appointment.incarnation)
             && cx.registry.trusted().contains(&appointment.seed)
-            && is_alive(cx.registry, &testimony.witness)
+            && cx.registry.table.alive_record(&testimony.witness).is_some()
         {
             let is_new = self.open.update(&subject, |case| case.add_testimony(testimony, cx.now));
             return is_new == Some(true);
@@ -128,7 +123,9 @@ impl Cases {
     fn add_report(&mut self, cx: &mut CaseContext<'_>, report: Signed<DeathReport>) -> bool {
         let (subject, reporter, incarnation) =
             (report.subject, report.reporter, report.incarnation);
-        if !is_current(cx.registry, &subject, incarnation) || !is_alive(cx.registry, &reporter) {
+        if !is_current(cx.registry, &subject, incarnation)
+            || cx.registry.table.alive_record(&reporter).is_none()
+        {
             cx.fx.counters.reports_refused += 1;
             return false;
         }

@@ -72,23 +72,15 @@ impl Registry {
         if pending.joined.is_empty() && pending.left.is_empty() && pending.dead.is_empty() {
             return;
         }
-        let record = |id: &PeerId| self.table.get(id).map(|e| e.record.clone());
-        let is_alive = |id: &&PeerId| self.table.get(id).is_some_and(Entry::is_alive);
-        let (on_loopback, joined): (Vec<SignedRecord>, Vec<SignedRecord>) = pending
-            .joined
-            .iter()
-            .filter(is_alive)
-            .filter_map(record)
-            .partition(|r| r.is_on_loopback());
+        let joined = pending.joined.iter().filter_map(|id| self.table.alive_record(id)).cloned();
+        let (on_loopback, joined): (Vec<SignedRecord>, Vec<SignedRecord>) =
+            joined.partition(|r| r.is_on_loopback());
         // A peer that has come back meanwhile is announced as joined.
         let has_left = |r: &SignedRecord| r.presence == Presence::Left;
-        let left: Vec<SignedRecord> =
-            pending.left.iter().filter_map(record).filter(has_left).collect();
-        let dead: Vec<Certificate> = pending
-            .dead
-            .iter()
-            .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
-            .collect();
+        let left = self.entries(&pending.left).map(|e| e.record.clone());
+        let left: Vec<SignedRecord> = left.filter(has_left).collect();
+        let dead: Vec<Certificate> =
+            self.entries(&pending.dead).filter_map(|e| e.certificate.clone()).collect();
         let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
             let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
             MembershipUpdate { joined, left, dead, alive: 0, participating: 0 }
@@ -147,13 +139,17 @@ impl Registry {
         (some, ends)
     }
 
+    fn entries(&self, ids: &BTreeSet<PeerId>) -> impl Iterator<Item = &Entry> {
+        ids.iter().filter_map(|id| self.table.get(id))
+    }
+
     fn push_to_seeds(&self, cx: &mut SeedContext<'_>, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
             // The comparison of buckets is cheaper.
             cx.fx.counters.pushes_skipped += 1;
             return;
         }
-        let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.get(id).cloned()).collect();
+        let entries: Vec<Entry> = self.entries(ids).cloned().collect();
         for link in self.seed_links() {
             self.send_entries(cx, link, &entries, Vec::new(), false);
         }

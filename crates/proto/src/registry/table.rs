@@ -83,6 +83,11 @@ impl Table {
         self.slots.get(id).map(|s| &s.entry)
     }
 
+    /// The record of a peer that is alive, even if its lease has expired.
+    pub(crate) fn alive_record(&self, id: &PeerId) -> Option<&SignedRecord> {
+        self.get(id).filter(|e| e.is_alive()).map(|e| &e.record)
+    }
+
     /// The live peers with a valid lease.
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Entry> {
         self.slots.values().filter(|s| s.is_valid()).map(|s| &s.entry)
