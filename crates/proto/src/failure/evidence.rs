@@ -182,8 +182,8 @@ fn send_verdict(cx: &mut CaseContext<'_>, link: LinkId, report: &DeathReport) ->
     let Some(c) = certificate.filter(|c| c.incarnation() >= report.incarnation) else {
         return false;
     };
-    let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
     let (alive, participating) = cx.registry.counts_for(cx.links, link);
-    cx.fx.send(link, MembershipUpdate { joined, left, dead, alive, participating });
+    let dead = vec![c];
+    cx.fx.send(link, MembershipUpdate { dead, alive, participating, ..Default::default() });
     true
 }

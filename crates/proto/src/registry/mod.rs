@@ -170,12 +170,8 @@ impl Registry {
         }
         if self.registrants.get(&remote) == Some(id) {
             self.registrants.remove(&remote);
-            let on_purpose = match why {
-                LinkEnd::Local(reason) => {
-                    !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)
-                }
-                LinkEnd::Closed(_) | LinkEnd::Lost => false,
-            };
+            let is_trouble = |r| matches!(r, CloseReason::NoSignOfLife | CloseReason::TooSlow);
+            let on_purpose = matches!(why, LinkEnd::Local(reason) if !is_trouble(reason));
             self.losses.push(LinkLoss::Registrant { id: remote, on_purpose });
         } else if !self.on_seed_link_down(cx, id) && link.role == Role::Seed {
             // It sends its votes on the links that it has dialled. If it stands by them, it sends

@@ -26,21 +26,6 @@ pub(super) struct PendingUpdates {
 }
 
 impl PendingUpdates {
-    /// Announces a known peer like a new one, after its address changed or it has begun to
-    /// participate. Where lists are samples, participants are only counted.
-    pub(super) fn add_if_announced_again(
-        &mut self,
-        id: PeerId,
-        before: Option<&SignedRecord>,
-        after: &SignedRecord,
-        is_whole: bool,
-    ) {
-        let begins = |b: &SignedRecord| is_whole && b.participates != after.participates;
-        if before.is_some_and(|b| b.addresses != after.addresses || begins(b)) {
-            self.joined.insert(id);
-        }
-    }
-
     fn is_empty(&self) -> bool {
         self.joined.is_empty()
             && self.left.is_empty()
@@ -81,18 +66,17 @@ impl Registry {
         let left: Vec<SignedRecord> = left.filter(has_left).collect();
         let dead: Vec<Certificate> =
             self.entries(&pending.dead).filter_map(|e| e.certificate.clone()).collect();
-        let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
-            let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
-            MembershipUpdate { joined, left, dead, alive: 0, participating: 0 }
-        };
+        let none = MembershipUpdate::default;
         let joins = |of: &[SignedRecord]| -> Vec<MembershipUpdate> {
-            parts(of, SignedRecord::wire_size).into_iter().map(|p| frame(p, &[], &[])).collect()
+            let parts = parts(of, SignedRecord::wire_size).into_iter();
+            parts.map(|p| MembershipUpdate { joined: p.to_vec(), ..none() }).collect()
         };
         let (joins, joins_on_loopback) = (joins(&joined), joins(&on_loopback));
-        let leaves = parts(&left, SignedRecord::wire_size);
-        let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
-        let deaths = parts(&dead, Certificate::wire_size);
-        let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
+        let leaves = parts(&left, SignedRecord::wire_size).into_iter();
+        let leaves = leaves.map(|p| MembershipUpdate { left: p.to_vec(), ..none() });
+        let deaths = parts(&dead, Certificate::wire_size).into_iter();
+        let deaths = deaths.map(|p| MembershipUpdate { dead: p.to_vec(), ..none() });
+        let ends: Vec<_> = leaves.chain(deaths).collect();
         let (join_audience, end_audience) = self.audience(cx, pending);
         for link in join_audience {
             self.send_changes(cx, link, &joins);

@@ -47,9 +47,8 @@ impl Registry {
         link: LinkId,
         record: &SignedRecord,
     ) -> Option<RefuseReason> {
-        let remote = record.id;
-        let elsewhere = !links.is_on_this_host(link);
-        if elsewhere && record.is_on_loopback() && record.presence == Presence::Alive {
+        let (remote, is_alive) = (record.id, record.presence == Presence::Alive);
+        if is_alive && record.is_on_loopback() && !links.is_on_this_host(link) {
             return Some(RefuseReason::LoopbackAddress);
         }
         let rank = rank(&remote, &self.nonce);
@@ -58,31 +57,25 @@ impl Registry {
         let too_high = record.target > max_acceptable_target(rank, size);
         // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
         // network.
-        if self.synced && too_high && record.presence == Presence::Alive {
+        if self.synced && too_high && is_alive {
             return Some(RefuseReason::TargetTooHigh);
         }
-        if let Some(known) = self.table.get(&remote) {
-            // An ended incarnation is not resumed, and a new one takes the next number.
-            let over = known.state() != EntryState::Alive
-                && known.incarnation() >= record.incarnation
-                && record.presence == Presence::Alive;
-            if over {
-                let reason = match known.state() {
-                    EntryState::Dead => RefuseReason::DeclaredDead,
-                    _ => RefuseReason::Stale,
-                };
-                return Some(reason);
-            }
-            // An earlier record on a new link: the peer has lost its memory, and would number its
-            // messages again in an incarnation that others have seen.
-            let registered_here = self.registrants.get(&remote) == Some(link);
-            let version = |r: &SignedRecord| (r.incarnation, r.sequence);
-            let earlier = version(record) < version(&known.record);
-            if known.record.incarnation > record.incarnation || (earlier && !registered_here) {
-                return Some(RefuseReason::Stale);
-            }
+        let known = self.table.get(&remote)?;
+        // An ended incarnation is not resumed, and a new one takes the next number.
+        let resumes = is_alive && known.incarnation() >= record.incarnation;
+        match known.state() {
+            EntryState::Dead if resumes => return Some(RefuseReason::DeclaredDead),
+            EntryState::Left if resumes => return Some(RefuseReason::Stale),
+            _ => {}
         }
-        None
+        // An earlier record on a new link: the peer has lost its memory, and would number its
+        // messages again in an incarnation that others have seen.
+        let registered_here = self.registrants.get(&remote) == Some(link);
+        let version = |r: &SignedRecord| (r.incarnation, r.sequence);
+        let earlier = version(record) < version(&known.record);
+        let is_stale =
+            known.record.incarnation > record.incarnation || (earlier && !registered_here);
+        is_stale.then_some(RefuseReason::Stale)
     }
 
     /// Answers a registration whose record was merged, at once or when it is durable.
@@ -95,12 +88,8 @@ impl Registry {
     ) {
         let write = match outcome {
             EntryOutcome::Full => {
-                return self.refuse_registration(
-                    cx,
-                    answer.link,
-                    remote,
-                    RefuseReason::RegistryFull,
-                );
+                let reason = RefuseReason::RegistryFull;
+                return self.refuse_registration(cx, answer.link, remote, reason);
             }
             EntryOutcome::Stored(ticket) => Some(ticket),
             EntryOutcome::NoWrite => {

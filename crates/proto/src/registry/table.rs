@@ -192,18 +192,16 @@ impl Table {
     pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> EntryChange {
         let id = entry.id();
         let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
-        let (before, was_expired) = (slot.entry.state(), slot.expired);
-        let incarnation = slot.entry.incarnation();
-        let old = slot.entry.clone();
+        let (old, was_expired) = (slot.entry.clone(), slot.expired);
         if !slot.entry.merge(entry) {
             return EntryChange::Unchanged;
         }
         Self::toggle_hash(&mut self.hashes, &old);
         Self::toggle_hash(&mut self.hashes, &slot.entry);
-        let after = slot.entry.state();
+        let (before, after) = (old.state(), slot.entry.state());
         slot.expired = false;
         slot.until = now + if after == EntryState::Alive { self.lease } else { self.tombstone };
-        let new_life = slot.entry.incarnation() > incarnation;
+        let new_life = slot.entry.incarnation() > old.incarnation();
         self.place(&id);
         match (before, after) {
             (_, EntryState::Alive) => {
