@@ -10,6 +10,7 @@ use crate::io::DialId;
 use crate::limits::MAX_REPORTS;
 use crate::signed::Signed;
 use crate::time::Time;
+use crate::wire::{LostPeer, Votes};
 
 /// How many distinct witnesses a seed needs before it votes on the death of a peer of degree
 /// `degree`: a majority of its neighbours, at least 2, at most 5. Where too few neighbours
@@ -110,25 +111,14 @@ impl Case {
         }
     }
 
-    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe
-    /// takes twice as long; and if it has neighbours, they can report first.
-    pub(crate) fn for_lost_subject(
-        subject: PeerId,
-        incarnation: u64,
-        has_neighbours: bool,
-        nonce: u64,
-        factor: u32,
-        now: Time,
-        config: &Config,
-    ) -> Self {
+    /// Changes a new case: it is opened because a seed lost the subject. No neighbour has probed it
+    /// yet, so the probe takes twice as long; and if it has neighbours, they can report first.
+    pub(crate) fn of_lost_subject(self, has_neighbours: bool, now: Time, config: &Config) -> Self {
         let burst = config.probe_burst();
         let wait = if has_neighbours { burst + burst / 4 } else { Duration::ZERO };
-        let case = Case::new(subject, incarnation, nonce, factor, now, config);
-        Case {
-            appoint_at: now + wait,
-            probe: SeedProbe::new(nonce, now, case.burst * 2, case.burst, config.probe_retries()),
-            ..case
-        }
+        let (nonce, length) = (self.probe.nonce, self.burst * 2);
+        let probe = SeedProbe::new(nonce, now, length, self.burst, self.retries);
+        Case { appoint_at: now + wait, probe, ..self }
     }
 
     /// Adds a neighbour's report. Returns whether it is new.
@@ -161,7 +151,7 @@ impl Case {
     /// Probes again if the last probe failed too long ago to vote on: it says nothing about the
     /// present accusation.
     fn renew_outdated_probe(&mut self, now: Time) {
-        if self.probe.failed.is_some_and(|at| now.since(at) > self.window) {
+        if !self.has_current_probe(now) {
             self.renew_probe(now, self.burst);
         }
     }
@@ -188,6 +178,11 @@ impl Case {
     /// Whether the probe is running, or its outcome can still be voted on.
     pub(crate) fn has_current_probe(&self, now: Time) -> bool {
         self.probe.failed.is_none_or(|at| now.since(at) <= self.window)
+    }
+
+    /// Whether the probe has failed, lately enough to vote on it.
+    pub(crate) fn has_votable_probe(&self, now: Time) -> bool {
+        self.probe.has_failed() && self.has_current_probe(now)
     }
 
     /// Whether all rounds of the case are used up.
@@ -245,8 +240,18 @@ impl Case {
         self.testimonies.values().map(|(_, t)| t)
     }
 
-    pub(crate) fn vote_of(&self, seed: &PeerId) -> Option<&Signed<Vote>> {
-        self.votes.get(seed)
+    /// The reports and testimonies, and this seed's own vote, for another seed. Other seeds send
+    /// their own votes. A vote of an earlier round is withdrawn.
+    pub(crate) fn votes_of(&self, me: &PeerId) -> Votes {
+        let (subject, incarnation) = (self.subject, self.incarnation);
+        let vote = self.votes.get(me).cloned();
+        Votes {
+            reports: self.reports().cloned().collect(),
+            testimonies: self.testimonies().cloned().collect(),
+            withdrawn: (self.has_voted && vote.is_none()).then_some(subject),
+            lost: self.lost.then_some(LostPeer { subject, incarnation }),
+            vote,
+        }
     }
 
     /// Withdraws the vote of a seed.
@@ -264,8 +269,10 @@ impl Case {
     ) -> Option<Signed<Vote>> {
         self.forget_expired(now);
         let witnesses = self.witnesses();
-        let failed = self.probe.failed.is_some_and(|at| now.since(at) <= self.window);
-        if !failed || witnesses.len() < needed || self.vote_of(&seed.id()).is_some() {
+        if !self.has_votable_probe(now)
+            || witnesses.len() < needed
+            || self.votes.contains_key(&seed.id())
+        {
             return None;
         }
         let vote = Vote {
@@ -303,7 +310,7 @@ impl Case {
     pub(crate) fn deadline(&self) -> Time {
         let appoint = if self.draws_left == 0 { Time::MAX } else { self.appoint_at };
         let stale = self.round_end() + Duration::from_micros(1);
-        self.probe.next().unwrap_or(Time::MAX).min(appoint).min(stale)
+        self.probe.next().min(appoint).min(stale)
     }
 }
 
@@ -352,11 +359,13 @@ impl SeedProbe {
         true
     }
 
-    fn next(&self) -> Option<Time> {
-        if self.failed.is_some() {
-            return None;
+    /// When it tries again or fails; never, if it has failed.
+    fn next(&self) -> Time {
+        match (self.failed, self.tries_left) {
+            (Some(_), _) => Time::MAX,
+            (None, 0) => self.end(),
+            (None, _) => self.next_try.min(self.end()),
         }
-        Some(if self.tries_left > 0 { self.next_try.min(self.end()) } else { self.end() })
     }
 
     /// When it fails. A connection that is neither up nor refused gets more time: its first packets
@@ -457,7 +466,8 @@ mod tests {
     fn appointed_witnesses_suffice_where_a_seed_lost_the_subject() {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
-        let lost = |has| Case::for_lost_subject(report(1).subject, 1, has, 1, 1, at(0), &config);
+        let new = || Case::new(report(1).subject, 1, 1, 1, at(0), &config);
+        let lost = |has| new().of_lost_subject(has, at(0), &config);
         assert_eq!(
             lost(false).witnesses_to_appoint(2, at(0), &config),
             3,
@@ -480,7 +490,8 @@ mod tests {
     fn case_is_repeated_with_growing_pauses_and_closed_in_the_end() {
         let config = Config::lan().build().unwrap();
         let me = Identity::from_secret(&[50; 32]).id();
-        let mut case = Case::for_lost_subject(report(1).subject, 1, true, 7, 1, at(0), &config);
+        let case = Case::new(report(1).subject, 1, 7, 1, at(0), &config);
+        let mut case = case.of_lost_subject(true, at(0), &config);
         let (mut now, mut pauses) = (at(0), Vec::new());
         while !case.is_given_up() {
             let before = now;

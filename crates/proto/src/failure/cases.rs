@@ -14,7 +14,7 @@ use crate::peer::unknown_name;
 use crate::registry::{Entry, EntryChange, Registry};
 use crate::seed::{CaseContext, SeedTimer};
 use crate::time::Time;
-use crate::wire::{LostPeer, Votes};
+use crate::wire::Votes;
 
 /// The cases of one seed.
 #[derive(Debug)]
@@ -32,24 +32,6 @@ pub(crate) struct Cases {
     is_behind: bool,
 }
 
-/// The reports and testimonies of a case, and this seed's own vote, for another seed. Other seeds
-/// send their own votes. A vote of an earlier round is withdrawn.
-pub(super) fn votes_of(case: &Case, by: PeerId) -> Votes {
-    Votes {
-        reports: case.reports().cloned().collect(),
-        vote: case.vote_of(&by).cloned(),
-        testimonies: case.testimonies().cloned().collect(),
-        withdrawn: (case.has_voted && case.vote_of(&by).is_none()).then_some(case.subject),
-        lost: case
-            .lost
-            .then_some(LostPeer { subject: case.subject, incarnation: case.incarnation }),
-    }
-}
-
-/// An empty frame, to be filled in.
-pub(super) const EMPTY_VOTES: Votes =
-    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None };
-
 pub(super) fn send_votes(cx: &mut CaseContext<'_>, votes: &Votes) {
     for link in cx.registry.seed_links() {
         cx.fx.send(link, votes.clone());
@@ -57,7 +39,7 @@ pub(super) fn send_votes(cx: &mut CaseContext<'_>, votes: &Votes) {
 }
 
 pub(super) fn name_of(registry: &Registry, id: &PeerId) -> Name {
-    registry.table().get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
+    registry.table.get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
 }
 
 impl Cases {
@@ -96,7 +78,8 @@ impl Cases {
     pub(crate) fn on_timeout(&mut self) {
         self.is_behind = false;
         if self.open.is_empty() {
-            self.reach.end_doubt();
+            // Its time counts only while it is checked.
+            self.reach.doubts_since = None;
         }
     }
 
@@ -143,7 +126,7 @@ impl Cases {
     pub(super) fn close(&mut self, cx: &mut CaseContext<'_>, subject: &PeerId) {
         if self.open.remove(subject).is_some_and(|case| case.has_voted) {
             cx.fx.counters.votes_withdrawn += 1;
-            send_votes(cx, &Votes { withdrawn: Some(*subject), ..EMPTY_VOTES });
+            send_votes(cx, &Votes { withdrawn: Some(*subject), ..Votes::default() });
         }
     }
 
@@ -183,7 +166,7 @@ impl Cases {
         let (me, now) = (cx.identity.id(), cx.now);
         self.restart(cx, |c| !c.has_current_probe(now));
         for case in self.open.iter() {
-            cx.fx.send(link, votes_of(case, me));
+            cx.fx.send(link, case.votes_of(&me));
         }
     }
 
@@ -199,7 +182,7 @@ impl Cases {
             }
         });
         for subject in voted {
-            send_votes(cx, &Votes { withdrawn: Some(subject), ..EMPTY_VOTES });
+            send_votes(cx, &Votes { withdrawn: Some(subject), ..Votes::default() });
         }
     }
 }

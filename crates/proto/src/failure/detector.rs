@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::report::PendingReport;
 use super::watch::WatchAction;
-use super::{Adjacency, Appointment, DeathReport, Health, Probe, Watch};
+use super::{Adjacency, Appointment, Health, Probe, Watch};
 use crate::context::{Context, View};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
@@ -80,14 +80,16 @@ pub(crate) enum ProbeOutcome {
 #[derive(Debug)]
 pub(crate) struct FailureDetector {
     /// One for each neighbour.
-    watches: VecMap<PeerId, Watch>,
-    pub(super) suspects: VecMap<PeerId, Suspect>,
-    pub(super) reports: VecMap<PeerId, PendingReport>,
+    pub(crate) watches: VecMap<PeerId, Watch>,
+    pub(crate) suspects: VecMap<PeerId, Suspect>,
+    /// Reports without a verdict so far.
+    pub(crate) reports: VecMap<PeerId, PendingReport>,
     /// How far this peer trusts its own view.
     health: Health,
     /// This peer was paused or starved, and has not read everything that arrived meanwhile.
     pub(crate) is_behind: bool,
-    rng: RngStream,
+    /// Where the nonces of probes come from.
+    pub(crate) rng: RngStream,
 }
 
 impl FailureDetector {
@@ -102,16 +104,6 @@ impl FailureDetector {
         }
     }
 
-    /// Where the nonces of probes come from.
-    pub(crate) fn nonces(&mut self) -> &mut RngStream {
-        &mut self.rng
-    }
-
-    /// A new nonce for a probe.
-    pub(crate) fn nonce(&mut self) -> u64 {
-        self.rng.u64()
-    }
-
     // ---- neighbours ------------------------------------------------------------------------
 
     /// Starts to watch a new neighbour.
@@ -123,27 +115,6 @@ impl FailureDetector {
             watch.request_measurement(view.now);
         }
         self.watches.insert(id, watch);
-    }
-
-    /// Stops watching a neighbour.
-    pub(crate) fn neighbour_down(&mut self, id: &PeerId) -> Option<Watch> {
-        self.watches.remove(id)
-    }
-
-    /// The watch of a neighbour.
-    pub(crate) fn watch(&self, neighbour: &PeerId) -> Option<&Watch> {
-        self.watches.get(neighbour)
-    }
-
-    /// Adds the question of another node on this link, whether a neighbour is alive. Returns
-    /// `false` if it is no neighbour, or too many ask.
-    pub(crate) fn add_indirect_probe(
-        &mut self,
-        neighbour: &PeerId,
-        now: Time,
-        link: LinkId,
-    ) -> bool {
-        self.watches.get_mut(neighbour).is_some_and(|w| w.add_indirect_probe(now, link))
     }
 
     /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it without
@@ -191,9 +162,6 @@ impl FailureDetector {
         cx: &mut Context<'_>,
         remote: PeerId,
     ) -> Option<ClearOutcome> {
-        if !self.suspects.contains_key(&remote) {
-            return None;
-        }
         self.clear(cx, remote, Evidence::Answer)
     }
 
@@ -244,25 +212,6 @@ impl FailureDetector {
         self.suspects.contains_key(id)
     }
 
-    pub(crate) fn suspect(&self, id: &PeerId) -> Option<&Suspect> {
-        self.suspects.get(id)
-    }
-
-    /// The suspects, by id.
-    pub(crate) fn suspects(&self) -> impl Iterator<Item = &PeerId> {
-        self.suspects.keys()
-    }
-
-    /// The peers that this one has reported, by id.
-    pub(crate) fn reported(&self) -> impl Iterator<Item = &PeerId> {
-        self.reports.keys()
-    }
-
-    /// Reports without a verdict, for a seed that may not have heard them.
-    pub(crate) fn reports(&self) -> impl Iterator<Item = &Signed<DeathReport>> {
-        self.reports.values().map(|r| &r.statement)
-    }
-
     /// Begins to probe a suspect. Returns `false` if it is dead, or is probed already.
     pub(crate) fn begin_probe(
         &mut self,
@@ -303,14 +252,12 @@ impl FailureDetector {
     /// Starts indirect probes through a few of the suspect's other neighbours.
     fn probe_indirectly(&mut self, cx: &mut Context<'_>, subject: PeerId) {
         let me = cx.id();
-        let Some(s) = self.suspects.get(&subject) else { return };
+        let Some(s) = self.suspects.get_mut(&subject) else { return };
         let incarnation = s.record.incarnation;
         let others: Vec<(PeerId, Address)> =
             s.neighbourhood.iter().filter(|(id, _)| *id != me && *id != subject).copied().collect();
         for (helper, address) in self.rng.sample(others, Probe::HELPERS) {
-            if let Some(s) = self.suspects.get_mut(&subject) {
-                s.probe.helpers.insert(helper);
-            }
+            s.probe.helpers.insert(helper);
             let asked = cx.links.open.iter().find(|(_, l)| {
                 l.remote == helper
                     && matches!(&l.purpose, LinkPurpose::IndirectProbe(of) if **of == subject)
@@ -348,21 +295,15 @@ impl FailureDetector {
         link: LinkId,
         helper: PeerId,
     ) {
-        let asks =
-            |l: &Link| l.remote == helper && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
-        let asking: Vec<(LinkId, LinkPurpose)> = cx
-            .links
-            .open
-            .iter()
-            .filter(|(at, l)| **at != link && asks(l))
-            .map(|(at, l)| (*at, l.purpose.clone()))
-            .collect();
-        for (at, purpose) in asking {
+        let asks = |(at, l): (&LinkId, &Link)| match &l.purpose {
+            LinkPurpose::IndirectProbe(subject) if l.remote == helper => Some((*at, **subject)),
+            _ => None,
+        };
+        let asking = cx.links.open.iter().filter_map(asks).filter(|(at, _)| *at != link);
+        for (at, subject) in asking.collect::<Vec<_>>() {
             cx.links.close(cx.fx, at, CloseReason::Done);
-            if let LinkPurpose::IndirectProbe(subject) = purpose
-                && let Some(s) = self.suspects.get(&subject)
-            {
-                let (subject, incarnation) = (*subject, s.record.incarnation);
+            if let Some(s) = self.suspects.get(&subject) {
+                let incarnation = s.record.incarnation;
                 cx.fx.send(link, ProbeRequest { subject, incarnation });
             }
         }
@@ -474,11 +415,6 @@ impl FailureDetector {
     pub(crate) fn member_ended(&mut self, id: &PeerId) -> Option<Arc<[(PeerId, Address)]>> {
         self.reports.remove(id);
         self.suspects.remove(id).map(|s| s.neighbourhood)
-    }
-
-    /// Ends all probes, because this peer stops as a duplicate.
-    pub(crate) fn forget_suspects(&mut self) {
-        self.suspects.clear();
     }
 
     /// Stops detection, because this peer has sent Leave.

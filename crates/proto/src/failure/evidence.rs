@@ -2,24 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::cases::{EMPTY_VOTES, name_of, send_votes};
+use super::cases::{name_of, send_votes};
 use super::{Case, Cases, DeathReport, Testimony, Vote, reports_needed};
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::registry::{Entry, EntryState, Registry};
+use crate::registry::{EntryState, Registry};
 use crate::seed::{CaseContext, count};
 use crate::signed::Signed;
 use crate::wire::{MembershipUpdate, Votes};
 
 /// Whether an accused peer is alive in the incarnation that is accused.
 fn is_current(registry: &Registry, subject: &PeerId, incarnation: u64) -> bool {
-    let entry = registry.table().get(subject);
-    entry.is_some_and(|e| e.is_alive() && e.record.incarnation == incarnation)
-}
-
-fn is_alive(registry: &Registry, id: &PeerId) -> bool {
-    registry.table().get(id).is_some_and(Entry::is_alive)
+    registry.table.alive_record(subject).is_some_and(|r| r.incarnation == incarnation)
 }
 
 impl Cases {
@@ -39,7 +34,7 @@ impl Cases {
             return None;
         }
         let subject = report.subject;
-        send_votes(cx, &Votes { reports: vec![report], ..EMPTY_VOTES });
+        send_votes(cx, &Votes { reports: vec![report], ..Votes::default() });
         Some(subject)
     }
 
@@ -58,7 +53,7 @@ impl Cases {
             return None;
         }
         let subject = testimony.appointment.subject;
-        send_votes(cx, &Votes { testimonies: vec![testimony], ..EMPTY_VOTES });
+        send_votes(cx, &Votes { testimonies: vec![testimony], ..Votes::default() });
         Some(subject)
     }
 
@@ -110,12 +105,12 @@ impl Cases {
 
     /// Adds the testimony of a witness that a seed appointed. Returns whether it is new.
     fn add_testimony(&mut self, cx: &mut CaseContext<'_>, testimony: Signed<Testimony>) -> bool {
-        let appointment = testimony.appointment.clone();
+        let appointment = testimony.appointment.body();
         let subject = appointment.subject;
         let case = self.open.get(&subject);
         if case.is_some_and(|c| c.incarnation == appointment.incarnation)
             && cx.registry.trusted().contains(&appointment.seed)
-            && is_alive(cx.registry, &testimony.witness)
+            && cx.registry.table.alive_record(&testimony.witness).is_some()
         {
             let is_new = self.open.update(&subject, |case| case.add_testimony(testimony, cx.now));
             return is_new == Some(true);
@@ -128,7 +123,9 @@ impl Cases {
     fn add_report(&mut self, cx: &mut CaseContext<'_>, report: Signed<DeathReport>) -> bool {
         let (subject, reporter, incarnation) =
             (report.subject, report.reporter, report.incarnation);
-        if !is_current(cx.registry, &subject, incarnation) || !is_alive(cx.registry, &reporter) {
+        if !is_current(cx.registry, &subject, incarnation)
+            || cx.registry.table.alive_record(&reporter).is_none()
+        {
             cx.fx.counters.reports_refused += 1;
             return false;
         }
@@ -143,7 +140,7 @@ impl Cases {
             self.open.insert(Case::new(subject, incarnation, nonce, factor, now, cx.config));
         }
         // Neighbours report after a burst of their own: a dead peer has been silent for as long.
-        let link = cx.registry.registrants().get(&subject);
+        let link = cx.registry.registrants.get(&subject);
         let silent_until =
             link.and_then(|link| cx.links.open.get(&link)).map(|l| l.last_heard + burst * 2);
         // Without a link, the probe has to connect first.
@@ -164,7 +161,7 @@ impl Cases {
 
     /// Number of witnesses needed: by the rule, or as many as are left.
     pub(super) fn needed(&self, registry: &Registry, subject: &PeerId) -> usize {
-        let table = registry.table();
+        let table = &registry.table;
         let by_rule = reports_needed(table.get(subject).map_or(0, |e| e.record.degree));
         // Other accused peers will not testify; if they are alive, their cases are closed soon.
         let alive = table.alive_count();
@@ -179,14 +176,14 @@ impl Cases {
 /// Sends the certificate to the reporter of a dead peer: in a large network not all peers are told
 /// of a death. Returns whether there is one.
 fn send_verdict(cx: &mut CaseContext<'_>, link: LinkId, report: &DeathReport) -> bool {
-    let entry = cx.registry.table().get(&report.subject);
+    let entry = cx.registry.table.get(&report.subject);
     let certificate =
         entry.filter(|e| e.state() == EntryState::Dead).and_then(|e| e.certificate.clone());
     let Some(c) = certificate.filter(|c| c.incarnation() >= report.incarnation) else {
         return false;
     };
-    let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
     let (alive, participating) = cx.registry.counts_for(cx.links, link);
-    cx.fx.send(link, MembershipUpdate { joined, left, dead, alive, participating });
+    let dead = vec![c];
+    cx.fx.send(link, MembershipUpdate { dead, alive, participating, ..Default::default() });
     true
 }

@@ -1,7 +1,7 @@
 //! Registered peers that a seed loses without Leave. If no neighbour is left to report a peer, this
 //! opens its case.
 
-use super::cases::{EMPTY_VOTES, send_votes};
+use super::cases::send_votes;
 use super::{Case, Cases};
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -17,14 +17,14 @@ impl Cases {
         cx: &mut CaseContext<'_>,
         subject: PeerId,
     ) -> Option<PeerId> {
-        let incarnation = cx.registry.table().get(&subject)?.record.incarnation;
+        let incarnation = cx.registry.table.get(&subject)?.record.incarnation;
         let lost = LostPeer { subject, incarnation };
         if !self.open_lost_case(cx, lost) {
             return None;
         }
         self.open.update(&subject, |case| case.lost = true);
         cx.fx.counters.registrants_lost += 1;
-        send_votes(cx, &Votes { lost: Some(lost), ..EMPTY_VOTES });
+        send_votes(cx, &Votes { lost: Some(lost), ..Votes::default() });
         Some(subject)
     }
 
@@ -32,10 +32,8 @@ impl Cases {
     /// one.
     pub(super) fn open_lost_case(&mut self, cx: &mut CaseContext<'_>, lost: LostPeer) -> bool {
         let LostPeer { subject, incarnation } = lost;
-        let entry = cx.registry.table().get(&subject).filter(|e| e.is_alive());
-        let Some(entry) = entry.filter(|e| e.record.incarnation == incarnation) else {
-            return false;
-        };
+        let record = cx.registry.table.alive_record(&subject);
+        let Some(record) = record.filter(|r| r.incarnation == incarnation) else { return false };
         if self.open.get(&subject).is_some_and(|c| c.incarnation == incarnation) {
             return true;
         }
@@ -44,15 +42,8 @@ impl Cases {
             return false;
         }
         let (nonce, factor) = (cx.rng.u64(), self.health.timeout_factor());
-        self.open.insert(Case::for_lost_subject(
-            subject,
-            incarnation,
-            entry.record.degree > 0,
-            nonce,
-            factor,
-            cx.now,
-            cx.config,
-        ));
+        let case = Case::new(subject, incarnation, nonce, factor, cx.now, cx.config);
+        self.open.insert(case.of_lost_subject(record.degree > 0, cx.now, cx.config));
         true
     }
 
@@ -68,9 +59,10 @@ impl Cases {
         if now < self.awake_since + limit {
             return Vec::new();
         }
-        let last_heard = |link: &LinkId| cx.links.open.get(link).map(|l| l.last_heard);
-        let is_silent = |link: &LinkId| last_heard(link).is_some_and(|at| now.since(at) >= limit);
-        let links = cx.registry.registrants().iter().map(|(_, link)| *link);
+        let open = &cx.links.open;
+        let is_silent =
+            |link: &LinkId| open.get(link).is_some_and(|l| now.since(l.last_heard) >= limit);
+        let links = cx.registry.registrants.iter().map(|(_, link)| *link);
         let silent: Vec<LinkId> = links.filter(is_silent).collect();
         cx.fx.counters.registrants_silent += silent.len() as u64;
         silent

@@ -32,30 +32,15 @@ pub(super) struct ReachCheck {
     /// When the last successful check began.
     reached: Option<Time>,
     /// When the first of the latest consecutive checks failed.
-    doubts_since: Option<Time>,
+    pub(super) doubts_since: Option<Time>,
     /// When the first of the latest consecutive checks succeeded late.
     late_since: Option<Time>,
 }
 
 impl ReachCheck {
-    /// Whether a check that began after `from` has reached enough peers.
-    fn has_reached_since(&self, from: Time) -> bool {
-        self.reached.is_some_and(|at| at >= from)
-    }
-
     /// Whether the last check has not reached enough peers so far.
     fn is_open(&self) -> bool {
         self.started.is_some() && self.reached != self.started
-    }
-
-    /// Whether the last checks have not reached enough peers.
-    pub(super) const fn is_in_doubt(&self) -> bool {
-        self.doubts_since.is_some()
-    }
-
-    /// Ends a doubt: its time counts only while it is checked.
-    pub(super) fn end_doubt(&mut self) {
-        self.doubts_since = None;
     }
 }
 
@@ -64,7 +49,7 @@ impl Cases {
     /// reached enough of its peers since, or has not for as long as a lease.
     pub(super) fn may_vote(&self, cx: &CaseContext<'_>, probed: Time) -> bool {
         let lease = cx.config.lease();
-        self.reach.has_reached_since(probed)
+        self.reach.reached.is_some_and(|at| at >= probed)
             || self.reach.doubts_since.is_some_and(|at| cx.now >= at + lease)
     }
 
@@ -85,7 +70,7 @@ impl Cases {
 
     fn begin_reach_check(&mut self, cx: &mut CaseContext<'_>) {
         let nonce = cx.rng.u64();
-        let sample = cx.registry.registrants().sample(REACH_SAMPLE, cx.rng);
+        let sample = cx.registry.registrants.sample(REACH_SAMPLE, cx.rng);
         let drawn: Vec<(PeerId, LinkId)> = sample.copied().collect();
         self.reach.nonce = nonce;
         self.reach.started = Some(cx.now);
@@ -116,8 +101,7 @@ impl Cases {
 
     /// The cases that have waited for the check.
     fn waiting_cases(&self, now: Time) -> Vec<PeerId> {
-        let waits = |c: &&Case| c.probe.has_failed() && c.has_current_probe(now);
-        self.open.iter().filter(waits).map(|c| c.subject).collect()
+        self.open.iter().filter(|c| c.has_votable_probe(now)).map(|c| c.subject).collect()
     }
 
     /// Reviews whether the last check has reached enough peers: of those with a link, and of the
@@ -146,10 +130,9 @@ impl Cases {
 
     /// Estimates from the sample how many peers the last check reaches, of how many.
     fn count_reached(&self, registry: &Registry) -> (usize, usize) {
-        let is_lost =
-            |c: &&Case| !c.host_refuses && registry.registrants().get(&c.subject).is_none();
+        let is_lost = |c: &&Case| !c.host_refuses && registry.registrants.get(&c.subject).is_none();
         let lost = self.open.iter().filter(is_lost).count();
-        let (linked, answered) = (registry.registrants().len(), self.reach.answered);
+        let (linked, answered) = (registry.registrants.len(), self.reach.answered);
         let checked = answered + self.reach.unanswered.len();
         ((linked * answered).div_ceil(checked.max(1)), linked + lost)
     }

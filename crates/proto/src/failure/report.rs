@@ -22,8 +22,8 @@ const MAX_APPOINTED: usize = 64;
 
 /// A report to the seeds without a verdict so far.
 #[derive(Debug)]
-pub(super) struct PendingReport {
-    pub(super) statement: Signed<DeathReport>,
+pub(crate) struct PendingReport {
+    pub(crate) statement: Signed<DeathReport>,
     pub(super) until: Time,
     pub(super) suspect: Suspect,
 }
@@ -90,12 +90,6 @@ impl FailureDetector {
         suspect.earlier_reports =
             if is_heard { suspect.earlier_reports + 1 } else { suspect.earlier_reports.max(1) };
         ReportOutcome::ProbeAgain(Box::new(suspect))
-    }
-
-    /// Withdraws the report about a peer that has proved to be alive. Returns `false` if there is
-    /// none.
-    pub(crate) fn withdraw_report(&mut self, id: &PeerId) -> bool {
-        self.reports.remove(id).is_some()
     }
 
     // ---- appointments ----------------------------------------------------------------------

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::cases::{name_of, send_votes, votes_of};
+use super::cases::{name_of, send_votes};
 use super::{Appointment, Cases, Certificate};
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId};
-use crate::registry::Entry;
 use crate::seed::{CaseContext, SeedDialPurpose};
 use crate::signed::Signed;
 use crate::wire::{Accusation, Appoint, Ping};
@@ -55,7 +54,7 @@ impl Cases {
         let needed = self.needed(cx.registry, &subject);
         let vote = self.open.update(&subject, |case| {
             let vote = case.decide(cx.identity, needed, cx.now)?;
-            Some((votes_of(case, cx.identity.id()), vote.witnesses.clone()))
+            Some((case.votes_of(&cx.identity.id()), vote.witnesses.clone()))
         });
         let Some((votes, witnesses)) = vote.flatten() else { return };
         let name = name_of(cx.registry, &subject);
@@ -71,10 +70,8 @@ impl Cases {
             let missing = case.witnesses_to_appoint(needed, cx.now, cx.config);
             (missing, case.incarnation)
         });
-        let Some((missing, incarnation)) = drawn.filter(|(missing, _)| *missing > 0) else {
-            return;
-        };
-        let Some(entry) = cx.registry.table().get(&subject) else { return };
+        let Some((missing @ 1.., incarnation)) = drawn else { return };
+        let Some(entry) = cx.registry.table.get(&subject) else { return };
         for (witness, link) in self.draw_witnesses(cx, &subject, missing) {
             cx.fx.counters.witnesses_appointed += 1;
             let seed = cx.identity.id();
@@ -97,7 +94,7 @@ impl Cases {
         let qualifies = |id: &PeerId| {
             !heard.contains(id) && !case.appointed.contains(id) && !self.open.contains(id)
         };
-        let registrants = cx.registry.registrants();
+        let registrants = &cx.registry.registrants;
         // Most of the accused have no link. If many have one, more are drawn until enough qualify.
         let mut drawn = missing + heard.len() + case.appointed.len() + 1;
         let candidates: Vec<(PeerId, LinkId)> = loop {
@@ -117,24 +114,20 @@ impl Cases {
     fn end_round(&mut self, cx: &mut CaseContext<'_>, subject: PeerId) {
         let (me, now) = (cx.identity.id(), cx.now);
         let linked = 1 + cx.registry.seed_links().count();
-        let counts = linked >= cx.registry.quorum() && !self.reach.is_in_doubt();
-        let is_alive = cx.registry.table().get(&subject).is_some_and(Entry::is_alive);
+        let counts = linked >= cx.registry.quorum() && self.reach.doubts_since.is_none();
+        let is_alive = cx.registry.table.alive_record(&subject).is_some();
         let votes = self.open.update(&subject, |case| {
             (is_alive && !(counts && case.is_given_up())).then(|| {
                 case.next_round(&me, counts, now);
-                votes_of(case, me)
+                case.votes_of(&me)
             })
         });
-        match votes {
-            Some(Some(votes)) => {
-                cx.fx.counters.cases_repeated += 1;
-                send_votes(cx, &votes);
-            }
-            Some(None) => {
-                self.close(cx, &subject);
-                cx.fx.counters.cases_expired += 1;
-            }
-            None => {}
+        if let Some(votes) = votes.flatten() {
+            cx.fx.counters.cases_repeated += 1;
+            send_votes(cx, &votes);
+        } else {
+            self.close(cx, &subject);
+            cx.fx.counters.cases_expired += 1;
         }
     }
 
@@ -147,7 +140,7 @@ impl Cases {
             })
         });
         let Some((incarnation, nonce, is_accused, has_no_dial)) = due.flatten() else { return };
-        if let Some(link) = cx.registry.registrants().get(&subject) {
+        if let Some(link) = cx.registry.registrants.get(&subject) {
             cx.fx.send(link, Ping { nonce });
             if is_accused {
                 cx.fx.send(link, Accusation { incarnation, certificate: None });
@@ -155,7 +148,7 @@ impl Cases {
         }
         // Only the link may be broken: a new connection is tried as well.
         if has_no_dial {
-            let entry = cx.registry.table().get(&subject);
+            let entry = cx.registry.table.get(&subject);
             let mut addresses = entry.map(|e| e.record.addresses.clone()).unwrap_or_default();
             // Without a link over the loopback interface, loopback addresses are of other hosts.
             if !cx.links.open.values().any(|l| l.on_loopback) {

@@ -231,9 +231,10 @@ impl Watch {
             if self.last_heard > r.unanswered_since {
                 // Traffic proves life to this node as well as an answer does; questions need the
                 // answer.
-                if self.indirect_probes.is_none() && (factor == 1 || now >= r.sent + timeout) {
+                let is_overdue = now >= r.sent + timeout;
+                if self.indirect_probes.is_none() && (factor == 1 || is_overdue) {
                     self.outstanding = None;
-                } else if self.indirect_probes.is_some() && now >= r.sent + timeout {
+                } else if self.indirect_probes.is_some() && is_overdue {
                     return WatchAction::Ping;
                 }
             } else if now >= r.unanswered_since + timeout {
@@ -261,13 +262,9 @@ impl Watch {
         if let Some(asked) = self.needs_request_since() {
             return asked;
         }
-        match self.outstanding {
-            Some(r) if self.last_heard > r.unanswered_since => {
-                r.sent + self.timeout(config, factor.max(r.factor))
-            }
-            Some(r) => r.unanswered_since + self.timeout(config, factor.max(r.factor)),
-            None => self.next_ping,
-        }
+        let Some(r) = self.outstanding else { return self.next_ping };
+        let from = if self.last_heard > r.unanswered_since { r.sent } else { r.unanswered_since };
+        from + self.timeout(config, factor.max(r.factor))
     }
 
     /// Ends a suspicion: overdue actions are due now, and not late.
@@ -279,9 +276,7 @@ impl Watch {
     pub(crate) fn postpone(&mut self, by: Duration) {
         if let Some(r) = &mut self.outstanding {
             r.unanswered_since += by;
-            if r.unanswered_since > r.sent {
-                r.sent = r.unanswered_since;
-            }
+            r.sent = r.sent.max(r.unanswered_since);
         }
     }
 }

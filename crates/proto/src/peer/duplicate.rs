@@ -108,7 +108,7 @@ impl Peer {
             // The handover ends here: the application learns which messages are not confirmed.
             self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
         }
-        self.with_failure(|f, _| f.forget_suspects());
+        self.with_failure(|f, _| f.suspects.clear());
         self.end_participation(CloseReason::Duplicate);
     }
 }

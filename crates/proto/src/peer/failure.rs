@@ -32,7 +32,8 @@ impl Peer {
     pub(super) fn on_handshake(&mut self, remote: PeerId) {
         let after = self.with_failure(|f, cx| f.on_handshake(cx, remote));
         self.suspicion_cleared(remote, after);
-        if self.with_failure(|f, _| f.withdraw_report(&remote)) {
+        // The report about a peer that has proved to be alive is withdrawn.
+        if self.with_failure(|f, _| f.reports.remove(&remote)).is_some() {
             self.mark_suspect(&remote, false);
         }
     }
@@ -119,7 +120,7 @@ impl Peer {
 
     /// Continues every running probe.
     pub(super) fn run_probes(&mut self) {
-        let suspects: Vec<PeerId> = self.failure.suspects().copied().collect();
+        let suspects: Vec<PeerId> = self.failure.suspects.keys().copied().collect();
         for id in suspects {
             match self.with_failure(|f, cx| f.run_probe(cx, id)) {
                 ProbeOutcome::Pending => {}

@@ -208,7 +208,7 @@ impl Peer {
             }
             waits = true;
             if ping {
-                let nonce = self.failure.nonce();
+                let nonce = self.failure.rng.u64();
                 self.fx.send(link, Ping { nonce });
             }
         }

@@ -57,7 +57,7 @@ impl Peer {
             }
             Some(DialPurpose::IndirectProbe { helper, subject }) => {
                 self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
-                let suspect = self.failure.suspect(&subject);
+                let suspect = self.failure.suspects.get(&subject);
                 let incarnation = suspect.map(|s| s.record.incarnation);
                 let neighbour = self.overlay.neighbours.get(&helper).map(|n| n.link);
                 if let Some(incarnation) = incarnation {

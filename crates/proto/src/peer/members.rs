@@ -95,8 +95,8 @@ impl Peer {
         }
         let neighbours = &self.overlay.neighbours;
         let requests = &self.overlay.requests;
-        let keep = neighbours.keys().chain(self.failure.suspects());
-        let keep = keep.chain(requests.keys()).chain(self.failure.reported());
+        let keep = neighbours.keys().chain(self.failure.suspects.keys());
+        let keep = keep.chain(requests.keys()).chain(self.failure.reports.keys());
         self.membership.members.retain_sample(some, keep, &mut self.rng.overlay);
     }
 

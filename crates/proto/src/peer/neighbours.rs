@@ -30,7 +30,7 @@ impl EdgeLoad for Edges<'_> {
     }
 
     fn smoothed_delay(&self, neighbour: &PeerId) -> Option<Duration> {
-        self.failure.watch(neighbour).and_then(Watch::smoothed_delay)
+        self.failure.watches.get(neighbour).and_then(Watch::smoothed_delay)
     }
 }
 
@@ -74,7 +74,7 @@ impl Peer {
                 self.with_broadcast(|b, cx| b.start_sync(cx, link, id));
             }
             OverlayEffect::NeighbourDown { id } => {
-                self.with_failure(|f, _| f.neighbour_down(&id));
+                self.with_failure(|f, _| f.watches.remove(&id));
                 self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
             }
             OverlayEffect::ListWanted => self.with_membership(Membership::request_list),
@@ -137,8 +137,9 @@ impl Peer {
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
                 // If the old link is dead, find that out soon.
-                let now = self.fx.now();
-                self.with_failure(|f, _| f.add_indirect_probe(&remote, now, link));
+                self.with_failure(|f, cx| {
+                    f.watches.get_mut(&remote).map(|w| w.add_indirect_probe(cx.now, link))
+                });
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
             // It is a new process or incarnation; the old link is outdated.
@@ -188,7 +189,7 @@ impl Peer {
         if !self.overlay.neighbours.contains_key(&id) {
             return None;
         }
-        let watch = self.with_failure(|f, _| f.neighbour_down(&id));
+        let watch = self.with_failure(|f, _| f.watches.remove(&id));
         let neighbour = self.with_overlay(|o, cx| o.detach(cx, id, why))?;
         Some((neighbour, watch))
     }

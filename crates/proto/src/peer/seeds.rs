@@ -27,7 +27,7 @@ impl Peer {
                 fx: &mut self.fx,
                 links: &mut self.links,
                 rng: &mut self.rng.seeds,
-                nonces: self.failure.nonces(),
+                nonces: &mut self.failure.rng,
                 degree: self.overlay.degree(),
                 target: self.overlay.target,
             },
@@ -74,8 +74,8 @@ impl Peer {
         self.review_address();
         let record = self.current_record();
         self.fx.send(link, Register { record });
-        for report in self.failure.reports() {
-            self.fx.send(link, Report { report: report.clone() });
+        for report in self.failure.reports.values() {
+            self.fx.send(link, Report { report: report.statement.clone() });
         }
     }
 

@@ -79,7 +79,7 @@ impl Peer {
 
     fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {
         let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| {
-            let watch = self.failure.watch(id)?;
+            let watch = self.failure.watches.get(id)?;
             Some(NeighbourView {
                 id: *id,
                 name: n.record.name.clone(),

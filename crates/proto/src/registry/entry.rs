@@ -96,12 +96,8 @@ impl Entry {
     /// Drops a certificate of an earlier incarnation than the record's. Returns whether there was
     /// one.
     pub(crate) fn drop_outdated_certificate(&mut self) -> bool {
-        let settled =
-            self.certificate.as_ref().is_some_and(|c| c.incarnation() < self.record.incarnation);
-        if settled {
-            self.certificate = None;
-        }
-        settled
+        let incarnation = self.record.incarnation;
+        self.certificate.take_if(|c| c.incarnation() < incarnation).is_some()
     }
 
     /// Approximate number of bytes in a frame.

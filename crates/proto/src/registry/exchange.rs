@@ -56,11 +56,11 @@ impl Registry {
             return;
         }
         self.agree_on_nonce(cx, *f.nonce, f.synced);
-        let different = (0..=u8::MAX).filter(|&b| {
-            let at = usize::from(b);
+        let differs = |b: &u8| {
+            let at = usize::from(*b);
             self.table.hashes().get(at) != f.buckets.get(at)
-        });
-        let different: Vec<u8> = different.collect();
+        };
+        let different: Vec<u8> = (0..=u8::MAX).filter(differs).collect();
         let (entries, requested_buckets) = self.entries_of(different.iter().copied());
         let whole = requested_buckets.len() == different.len();
         self.send_entries(cx, link, &entries, requested_buckets, whole);
@@ -143,18 +143,15 @@ impl Registry {
         let here = cx.links.is_on_this_host(link);
         let is_told = |e: &&Entry| here || !(e.is_alive() && e.record.is_on_loopback());
         let entries: Vec<Entry> = entries.iter().filter(is_told).cloned().collect();
-        if entries.is_empty() && (compared || !requested_buckets.is_empty()) {
-            let f = Entries { entries: Vec::new(), requested_buckets, nonce, compared, synced };
-            return cx.fx.send(link, f);
+        let mut chunks = parts(&entries, Entry::wire_size);
+        let last = chunks.pop().unwrap_or_default();
+        for chunk in chunks {
+            let (entries, requested_buckets) = (chunk.to_vec(), Vec::new());
+            let f = Entries { entries, requested_buckets, nonce, compared: false, synced };
+            cx.fx.send(link, f);
         }
-        let mut requested_buckets = Some(requested_buckets);
-        let mut chunks = parts(&entries, Entry::wire_size).into_iter().peekable();
-        while let Some(chunk) = chunks.next() {
-            let last = chunks.peek().is_none();
-            let requested_buckets =
-                if last { requested_buckets.take().unwrap_or_default() } else { Vec::new() };
-            let entries = chunk.to_vec();
-            let compared = compared && last;
+        if !last.is_empty() || compared || !requested_buckets.is_empty() {
+            let entries = last.to_vec();
             cx.fx.send(link, Entries { entries, requested_buckets, nonce, compared, synced });
         }
     }

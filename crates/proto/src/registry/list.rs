@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::{LinkLoss, Registry};
+use super::Registry;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{FULL_LIST_LIMIT, LIST_SAMPLE, MAX_RECORDS_PER_FRAME};
@@ -16,12 +16,11 @@ const MIN_LIST_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Registry {
     /// Answers a request for the list of peers.
-    pub(crate) fn on_get_list(&mut self, cx: &mut SeedContext<'_>, link: LinkId) -> LinkLoss {
+    pub(crate) fn on_get_list(&mut self, cx: &mut SeedContext<'_>, link: LinkId) {
         let now = cx.now;
-        let Some(l) = cx.links.open.get_mut(&link) else { return LinkLoss::None };
+        let Some(l) = cx.links.open.get_mut(&link) else { return };
         if l.list_sent.is_some_and(|at| now < at + MIN_LIST_INTERVAL) {
-            cx.fx.counters.lists_refused += 1;
-            return LinkLoss::None;
+            return cx.fx.counters.lists_refused += 1;
         }
         l.list_sent = Some(now);
         let remote = l.remote;
@@ -30,22 +29,17 @@ impl Registry {
             records.retain(|r| !r.is_on_loopback());
         }
         let ((alive, participating), synced) = (self.counts_for(cx.links, link), self.synced);
-        let list = |records: Vec<SignedRecord>, last| PeerList {
-            records,
-            alive,
-            synced,
-            last,
-            participating,
+        let list = |records: &[SignedRecord], last| {
+            let records = records.to_vec();
+            PeerList { records, alive, synced, last, participating }
         };
-        let mut chunks = records.chunks(MAX_RECORDS_PER_FRAME).peekable();
-        if chunks.peek().is_none() {
-            cx.fx.send(link, list(Vec::new(), true));
+        let mut chunks: Vec<_> = records.chunks(MAX_RECORDS_PER_FRAME).collect();
+        let last = chunks.pop().unwrap_or_default();
+        for chunk in chunks {
+            cx.fx.send(link, list(chunk, false));
         }
-        while let Some(chunk) = chunks.next() {
-            let last = chunks.peek().is_none();
-            cx.fx.send(link, list(chunk.to_vec(), last));
-        }
-        self.park(cx, link)
+        cx.fx.send(link, list(last, true));
+        self.park(cx, link);
     }
 
     /// The whole list of a small network; a sample of a large one: half by free slots, so that

@@ -51,25 +51,24 @@ pub(crate) struct Registry {
     /// The address from which a process with this seed's key dialled last, and when.
     last_copy: Option<(IpAddr, Time)>,
     /// Peers whose registration arrived on a link that is up.
-    registrants: Registrants,
+    pub(crate) registrants: Registrants,
     /// Links of registrants that another process with the same identity has replaced, until they
     /// are idle for long or register again.
     displaced: BTreeMap<PeerId, LinkId>,
-    table: Table,
+    pub(crate) table: Table,
     nonce: [u8; 16],
     writes: Writes,
     pending_updates: PendingUpdates,
+    /// The links that ended in the present call; the seed passes them on when it returns.
+    pub(crate) losses: Vec<LinkLoss>,
     /// Whether the registry can answer for the network.
     pub(crate) synced: bool,
     next_expiry: Time,
 }
 
-/// The meaning of the end of a link for the cases.
+/// The end of a link that matters to the cases.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use]
 pub(crate) enum LinkLoss {
-    /// Nothing.
-    None,
     /// A registered peer has no link any more. It may be dead, unless this seed closed the link on
     /// purpose.
     Registrant { id: PeerId, on_purpose: bool },
@@ -110,6 +109,7 @@ impl Registry {
             nonce: nonce.unwrap_or(fresh),
             writes: Writes::default(),
             pending_updates: PendingUpdates::default(),
+            losses: Vec::new(),
             synced: false,
             next_expiry: now + cx.config.lease() / 24,
         };
@@ -119,14 +119,6 @@ impl Registry {
         }
         registry.review_synced(cx, had_entries);
         registry
-    }
-
-    pub(crate) const fn table(&self) -> &Table {
-        &self.table
-    }
-
-    pub(crate) const fn registrants(&self) -> &Registrants {
-        &self.registrants
     }
 
     /// The links to the other seeds.
@@ -163,45 +155,29 @@ impl Registry {
     }
 
     /// Closes a link.
-    pub(crate) fn close(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        id: LinkId,
-        reason: CloseReason,
-    ) -> LinkLoss {
+    pub(crate) fn close(&mut self, cx: &mut SeedContext<'_>, id: LinkId, reason: CloseReason) {
         if cx.links.open.contains_key(&id) {
             cx.fx.close(id, reason);
         }
-        self.on_link_down(cx, id, LinkEnd::Local(reason))
+        self.on_link_down(cx, id, LinkEnd::Local(reason));
     }
 
-    pub(crate) fn on_link_down(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        id: LinkId,
-        why: LinkEnd,
-    ) -> LinkLoss {
-        let Some(link) = cx.links.open.remove(&id) else { return LinkLoss::None };
+    pub(crate) fn on_link_down(&mut self, cx: &mut SeedContext<'_>, id: LinkId, why: LinkEnd) {
+        let Some(link) = cx.links.open.remove(&id) else { return };
         let remote = link.remote;
         if self.displaced.get(&remote) == Some(&id) {
             self.displaced.remove(&remote);
         }
         if self.registrants.get(&remote) == Some(id) {
             self.registrants.remove(&remote);
-            let on_purpose = match why {
-                LinkEnd::Local(reason) => {
-                    !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)
-                }
-                LinkEnd::Closed(_) | LinkEnd::Lost => false,
-            };
-            return LinkLoss::Registrant { id: remote, on_purpose };
-        }
-        if !self.on_seed_link_down(cx, id) && link.role == Role::Seed {
+            let is_trouble = |r| matches!(r, CloseReason::NoSignOfLife | CloseReason::TooSlow);
+            let on_purpose = matches!(why, LinkEnd::Local(reason) if !is_trouble(reason));
+            self.losses.push(LinkLoss::Registrant { id: remote, on_purpose });
+        } else if !self.on_seed_link_down(cx, id) && link.role == Role::Seed {
             // It sends its votes on the links that it has dialled. If it stands by them, it sends
             // them again on its next link.
-            return LinkLoss::Voter(remote);
+            self.losses.push(LinkLoss::Voter(remote));
         }
-        LinkLoss::None
     }
 
     /// Whether the registry can answer for the network: it has seen everything that any quorum

@@ -3,7 +3,9 @@
 //! Each seed dials every other one and sends its queries on its own link; so a key is proved at the
 //! address that the configuration names, and no node becomes a seed by claiming to be one.
 
-use super::{LinkLoss, Registry};
+use core::time::Duration;
+
+use super::Registry;
 use crate::config::Config;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
@@ -111,11 +113,25 @@ impl OtherSeed {
     }
 
     /// Ends a dial that led to no link. A link that is up stays.
-    const fn dial_again_at(&mut self, until: Time) {
+    const fn end_dial(&mut self, next: SeedState) {
         match &mut self.state {
             SeedState::Linked(session) => session.is_moving = false,
-            state => *state = SeedState::Waiting { until },
+            state => *state = next,
         }
+    }
+
+    /// Dials it again after a while, which grows with each failure. Returns how long.
+    fn dial_again(&mut self, cx: &mut SeedContext<'_>) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let wait = cx.rng.backoff(self.failures, cx.config);
+        self.end_dial(SeedState::Waiting { until: cx.now + wait });
+        wait
+    }
+
+    /// The event that it is not linked.
+    fn lost(&self, why: String, wait: Duration) -> Event {
+        let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Event::SeedLost { seed: self.address.host_port.clone(), why, retry_ms }
     }
 }
 
@@ -153,10 +169,7 @@ impl Registry {
             let (own, id) = (self.own_address.clone(), self.id);
             return self.refuse_shared_identity(cx, index, own, id);
         }
-        match &mut other.state {
-            SeedState::Linked(session) => session.is_moving = false,
-            state => *state = SeedState::Itself,
-        }
+        other.end_dial(SeedState::Itself);
         other.compared = true;
         self.own_address.get_or_insert(seed);
         self.review_synced(cx, false);
@@ -174,46 +187,43 @@ impl Registry {
             session.is_moving = false;
             return cx.fx.counters.seed_moves_failed += 1;
         }
-        other.failures = other.failures.saturating_add(1);
-        let wait = cx.rng.backoff(other.failures, cx.config);
-        other.dial_again_at(cx.now + wait);
-        let (seed, reason) = (other.address.host_port.clone(), why.to_string());
+        let wait = other.dial_again(cx);
+        let reason = why.to_string();
         if why == DialError::WrongIdentity {
             other.problem = Some(reason.clone());
+            let seed = other.address.host_port.clone();
             cx.fx.event(Event::SeedRefused { seed, why: reason });
         } else {
             // An earlier problem is outdated: no seed answers there now.
             other.problem = None;
-            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            cx.fx.event(Event::SeedLost { seed, why: reason, retry_ms });
+            cx.fx.event(other.lost(reason, wait));
         }
     }
 
-    /// Handles a link that this seed has dialled. Returns whether it is used, and the loss of
-    /// another link, or of this one.
+    /// Handles a link that this seed has dialled. Returns whether it is used.
     pub(crate) fn on_seed_up(
         &mut self,
         cx: &mut SeedContext<'_>,
         index: usize,
         link: LinkId,
         info: &LinkInfo,
-    ) -> (bool, LinkLoss) {
+    ) -> bool {
         cx.links.mark_purpose(link);
         if info.role != Role::Seed {
-            let loss = self.close(cx, link, CloseReason::Incompatible);
+            self.close(cx, link, CloseReason::Incompatible);
             self.on_seed_dial_failed(cx, index, DialError::Incompatible);
-            return (false, loss);
+            return false;
         }
         let shares = |(i, o): &(usize, &OtherSeed)| {
             *i != index && o.link().is_some() && o.id == Some(info.remote)
         };
         if let Some((_, owner)) = self.others.iter().enumerate().find(shares) {
             let owner = owner.address.host_port.clone();
-            let loss = self.close(cx, link, CloseReason::Duplicate);
+            self.close(cx, link, CloseReason::Duplicate);
             self.refuse_shared_identity(cx, index, Some(owner), info.remote);
-            return (false, loss);
+            return false;
         }
-        let Some(other) = self.others.get_mut(index) else { return (false, LinkLoss::None) };
+        let Some(other) = self.others.get_mut(index) else { return false };
         let session = SeedSession {
             link,
             last_heard: cx.now,
@@ -227,12 +237,11 @@ impl Registry {
         other.id = Some(info.remote);
         let (seed, id) = (other.address.host_port.clone(), info.remote);
         // The name of the seed resolves to another address: the new link replaces the old one.
-        let loss = match before {
-            SeedState::Linked(old) => self.close(cx, old.link, CloseReason::Done),
-            _ => LinkLoss::None,
-        };
+        if let SeedState::Linked(old) = before {
+            self.close(cx, old.link, CloseReason::Done);
+        }
         cx.fx.event(Event::SeedLinked { seed, id });
-        (true, loss)
+        true
     }
 
     /// Handles the end of a link. Returns whether it was the link to another seed.
@@ -241,16 +250,11 @@ impl Registry {
             return false;
         };
         let wait = cx.config.backoff_min();
-        let is_moving = other.session().is_some_and(|s| s.is_moving);
-        other.state = if is_moving {
-            SeedState::Dialing
-        } else {
-            SeedState::Waiting { until: cx.now + wait }
+        other.state = match &other.state {
+            SeedState::Linked(session) if session.is_moving => SeedState::Dialing,
+            _ => SeedState::Waiting { until: cx.now + wait },
         };
-        let seed = other.address.host_port.clone();
-        let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let why = "the link ended".to_owned();
-        cx.fx.event(Event::SeedLost { seed, why, retry_ms });
+        cx.fx.event(other.lost("the link ended".to_owned(), wait));
         true
     }
 
@@ -281,8 +285,7 @@ impl Registry {
             }
         }
         for link in silent {
-            // Votes come on the links that the other seeds have dialled.
-            let _ = self.close(cx, link, CloseReason::NoSignOfLife);
+            self.close(cx, link, CloseReason::NoSignOfLife);
         }
     }
 
@@ -299,9 +302,7 @@ impl Registry {
             format!("it has the same identity as {}", owner.as_deref().unwrap_or("this seed"));
         let is_news = other.problem.as_ref() != Some(&why);
         other.problem = Some(why);
-        other.failures = other.failures.saturating_add(1);
-        let wait = cx.rng.backoff(other.failures, cx.config);
-        other.dial_again_at(cx.now + wait);
+        other.dial_again(cx);
         cx.fx.counters.seeds_sharing_identity += 1;
         if is_news {
             let seed = other.address.host_port.clone();

@@ -68,8 +68,7 @@ impl Registry {
         let other_process =
             cx.links.open.get(&old).and_then(|l| l.process).is_some_and(|p| p != record.process);
         if !other_process {
-            let _ = self.close(cx, old, CloseReason::Duplicate);
-            return;
+            return self.close(cx, old, CloseReason::Duplicate);
         }
         if let Some(l) = cx.links.open.get_mut(&old) {
             (l.has_purpose, l.up) = (false, cx.now);
@@ -77,7 +76,7 @@ impl Registry {
         }
         let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
         if let Some(older) = older {
-            let _ = self.close(cx, older, CloseReason::Duplicate);
+            self.close(cx, older, CloseReason::Duplicate);
         }
     }
 

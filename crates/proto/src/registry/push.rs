@@ -26,21 +26,6 @@ pub(super) struct PendingUpdates {
 }
 
 impl PendingUpdates {
-    /// Announces a known peer like a new one, after its address changed or it has begun to
-    /// participate. Where lists are samples, participants are only counted.
-    pub(super) fn add_if_announced_again(
-        &mut self,
-        id: PeerId,
-        before: Option<&SignedRecord>,
-        after: &SignedRecord,
-        is_whole: bool,
-    ) {
-        let begins = |b: &SignedRecord| is_whole && b.participates != after.participates;
-        if before.is_some_and(|b| b.addresses != after.addresses || begins(b)) {
-            self.joined.insert(id);
-        }
-    }
-
     fn is_empty(&self) -> bool {
         self.joined.is_empty()
             && self.left.is_empty()
@@ -61,13 +46,6 @@ impl Registry {
         }
     }
 
-    /// Pushes gathered changes at once.
-    pub(crate) fn push_now(&mut self, cx: &mut SeedContext<'_>) {
-        if self.pending_updates.at.is_some() {
-            self.push(cx);
-        }
-    }
-
     /// Pushes gathered changes.
     pub(crate) fn push(&mut self, cx: &mut SeedContext<'_>) {
         let pending = core::mem::take(&mut self.pending_updates);
@@ -79,35 +57,26 @@ impl Registry {
         if pending.joined.is_empty() && pending.left.is_empty() && pending.dead.is_empty() {
             return;
         }
-        let record = |id: &PeerId| self.table.get(id).map(|e| e.record.clone());
-        let is_alive = |id: &&PeerId| self.table.get(id).is_some_and(Entry::is_alive);
-        let (on_loopback, joined): (Vec<SignedRecord>, Vec<SignedRecord>) = pending
-            .joined
-            .iter()
-            .filter(is_alive)
-            .filter_map(record)
-            .partition(|r| r.is_on_loopback());
+        let joined = pending.joined.iter().filter_map(|id| self.table.alive_record(id)).cloned();
+        let (on_loopback, joined): (Vec<SignedRecord>, Vec<SignedRecord>) =
+            joined.partition(|r| r.is_on_loopback());
         // A peer that has come back meanwhile is announced as joined.
         let has_left = |r: &SignedRecord| r.presence == Presence::Left;
-        let left: Vec<SignedRecord> =
-            pending.left.iter().filter_map(record).filter(has_left).collect();
-        let dead: Vec<Certificate> = pending
-            .dead
-            .iter()
-            .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
-            .collect();
-        let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
-            let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
-            MembershipUpdate { joined, left, dead, alive: 0, participating: 0 }
-        };
+        let left = self.entries(&pending.left).map(|e| e.record.clone());
+        let left: Vec<SignedRecord> = left.filter(has_left).collect();
+        let dead: Vec<Certificate> =
+            self.entries(&pending.dead).filter_map(|e| e.certificate.clone()).collect();
+        let none = MembershipUpdate::default;
         let joins = |of: &[SignedRecord]| -> Vec<MembershipUpdate> {
-            parts(of, SignedRecord::wire_size).into_iter().map(|p| frame(p, &[], &[])).collect()
+            let parts = parts(of, SignedRecord::wire_size).into_iter();
+            parts.map(|p| MembershipUpdate { joined: p.to_vec(), ..none() }).collect()
         };
         let (joins, joins_on_loopback) = (joins(&joined), joins(&on_loopback));
-        let leaves = parts(&left, SignedRecord::wire_size);
-        let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
-        let deaths = parts(&dead, Certificate::wire_size);
-        let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
+        let leaves = parts(&left, SignedRecord::wire_size).into_iter();
+        let leaves = leaves.map(|p| MembershipUpdate { left: p.to_vec(), ..none() });
+        let deaths = parts(&dead, Certificate::wire_size).into_iter();
+        let deaths = deaths.map(|p| MembershipUpdate { dead: p.to_vec(), ..none() });
+        let ends: Vec<_> = leaves.chain(deaths).collect();
         let (join_audience, end_audience) = self.audience(cx, pending);
         for link in join_audience {
             self.send_changes(cx, link, &joins);
@@ -154,13 +123,17 @@ impl Registry {
         (some, ends)
     }
 
+    fn entries(&self, ids: &BTreeSet<PeerId>) -> impl Iterator<Item = &Entry> {
+        ids.iter().filter_map(|id| self.table.get(id))
+    }
+
     fn push_to_seeds(&self, cx: &mut SeedContext<'_>, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
             // The comparison of buckets is cheaper.
             cx.fx.counters.pushes_skipped += 1;
             return;
         }
-        let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.get(id).cloned()).collect();
+        let entries: Vec<Entry> = self.entries(ids).cloned().collect();
         for link in self.seed_links() {
             self.send_entries(cx, link, &entries, Vec::new(), false);
         }

@@ -3,7 +3,7 @@
 use minicbor::bytes::ByteArray;
 
 use super::writes::Acknowledgement;
-use super::{EntryOutcome, EntryState, LinkLoss, Registry};
+use super::{EntryOutcome, EntryState, Registry};
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreTicket};
@@ -47,9 +47,8 @@ impl Registry {
         link: LinkId,
         record: &SignedRecord,
     ) -> Option<RefuseReason> {
-        let remote = record.id;
-        let elsewhere = !links.is_on_this_host(link);
-        if elsewhere && record.is_on_loopback() && record.presence == Presence::Alive {
+        let (remote, is_alive) = (record.id, record.presence == Presence::Alive);
+        if is_alive && record.is_on_loopback() && !links.is_on_this_host(link) {
             return Some(RefuseReason::LoopbackAddress);
         }
         let rank = rank(&remote, &self.nonce);
@@ -58,31 +57,25 @@ impl Registry {
         let too_high = record.target > max_acceptable_target(rank, size);
         // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
         // network.
-        if self.synced && too_high && record.presence == Presence::Alive {
+        if self.synced && too_high && is_alive {
             return Some(RefuseReason::TargetTooHigh);
         }
-        if let Some(known) = self.table.get(&remote) {
-            // An ended incarnation is not resumed, and a new one takes the next number.
-            let over = known.state() != EntryState::Alive
-                && known.incarnation() >= record.incarnation
-                && record.presence == Presence::Alive;
-            if over {
-                let reason = match known.state() {
-                    EntryState::Dead => RefuseReason::DeclaredDead,
-                    _ => RefuseReason::Stale,
-                };
-                return Some(reason);
-            }
-            // An earlier record on a new link: the peer has lost its memory, and would number its
-            // messages again in an incarnation that others have seen.
-            let registered_here = self.registrants.get(&remote) == Some(link);
-            let version = |r: &SignedRecord| (r.incarnation, r.sequence);
-            let earlier = version(record) < version(&known.record);
-            if known.record.incarnation > record.incarnation || (earlier && !registered_here) {
-                return Some(RefuseReason::Stale);
-            }
+        let known = self.table.get(&remote)?;
+        // An ended incarnation is not resumed, and a new one takes the next number.
+        let resumes = is_alive && known.incarnation() >= record.incarnation;
+        match known.state() {
+            EntryState::Dead if resumes => return Some(RefuseReason::DeclaredDead),
+            EntryState::Left if resumes => return Some(RefuseReason::Stale),
+            _ => {}
         }
-        None
+        // An earlier record on a new link: the peer has lost its memory, and would number its
+        // messages again in an incarnation that others have seen.
+        let registered_here = self.registrants.get(&remote) == Some(link);
+        let version = |r: &SignedRecord| (r.incarnation, r.sequence);
+        let earlier = version(record) < version(&known.record);
+        let is_stale =
+            known.record.incarnation > record.incarnation || (earlier && !registered_here);
+        is_stale.then_some(RefuseReason::Stale)
     }
 
     /// Answers a registration whose record was merged, at once or when it is durable.
@@ -92,11 +85,11 @@ impl Registry {
         answer: Acknowledgement,
         remote: PeerId,
         outcome: EntryOutcome,
-    ) -> LinkLoss {
+    ) {
         let write = match outcome {
             EntryOutcome::Full => {
-                self.refuse_registration(cx, answer.link, remote, RefuseReason::RegistryFull);
-                return LinkLoss::None;
+                let reason = RefuseReason::RegistryFull;
+                return self.refuse_registration(cx, answer.link, remote, reason);
             }
             EntryOutcome::Stored(ticket) => Some(ticket),
             EntryOutcome::NoWrite => {
@@ -108,9 +101,10 @@ impl Registry {
                 self.writes.last(&remote)
             }
         };
-        let Some(ticket) = write else { return self.acknowledge(cx, &answer) };
-        self.writes.acknowledge_after(ticket, answer);
-        LinkLoss::None
+        match write {
+            Some(ticket) => self.writes.acknowledge_after(ticket, answer),
+            None => self.acknowledge(cx, &answer),
+        }
     }
 
     fn refuse_registration(
@@ -133,23 +127,19 @@ impl Registry {
     }
 
     /// Sends the acknowledgements that waited for a write.
-    pub(crate) fn on_stored(
-        &mut self,
-        cx: &mut SeedContext<'_>,
-        ticket: StoreTicket,
-    ) -> Vec<LinkLoss> {
-        let waiting = self.writes.on_stored(ticket);
-        waiting.into_iter().map(|a| self.acknowledge(cx, &a)).collect()
+    pub(crate) fn on_stored(&mut self, cx: &mut SeedContext<'_>, ticket: StoreTicket) {
+        for waiting in self.writes.on_stored(ticket) {
+            self.acknowledge(cx, &waiting);
+        }
     }
 
     pub(crate) fn on_store_failed(&mut self, ticket: StoreTicket) {
         self.writes.on_failed(ticket);
     }
 
-    fn acknowledge(&mut self, cx: &mut SeedContext<'_>, a: &Acknowledgement) -> LinkLoss {
-        if !cx.links.open.contains_key(&a.link) {
-            return LinkLoss::None;
-        }
+    fn acknowledge(&mut self, cx: &mut SeedContext<'_>, a: &Acknowledgement) {
+        let Some(link) = cx.links.open.get_mut(&a.link) else { return };
+        link.acknowledged = true;
         cx.fx.counters.registrations_acknowledged += 1;
         let mut seeds: Vec<SeedName> = self
             .others
@@ -170,20 +160,16 @@ impl Registry {
             synced: self.synced,
         };
         cx.fx.send(a.link, registered);
-        if let Some(l) = cx.links.open.get_mut(&a.link) {
-            l.acknowledged = true;
-        }
-        self.park(cx, a.link)
+        self.park(cx, a.link);
     }
 
     /// With many links, closes the link of a registration after both acknowledgement and list were
     /// sent.
-    pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) -> LinkLoss {
+    pub(super) fn park(&mut self, cx: &mut SeedContext<'_>, link: LinkId) {
         let done = |l: &SeedLink| l.acknowledged && l.list_sent.is_some();
         if cx.links.open.get(&link).is_some_and(done) && cx.links.open.len() > PARKING_THRESHOLD {
             cx.fx.counters.links_parked += 1;
-            return self.close(cx, link, CloseReason::Done);
+            self.close(cx, link, CloseReason::Done);
         }
-        LinkLoss::None
     }
 }

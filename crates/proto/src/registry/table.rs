@@ -38,10 +38,15 @@ struct Slot {
     expired: bool,
     /// Its index in the pool of live peers.
     place: Option<u32>,
-    /// Whether it is counted in [`Table::on_loopback`].
-    is_on_loopback: bool,
-    /// Whether it is counted in [`Table::participating`].
-    participates: bool,
+    /// Where it counts in [`Table::counts`].
+    counted: [bool; 3],
+}
+
+impl Slot {
+    /// Whether the peer is alive with a valid lease.
+    fn is_valid(&self) -> bool {
+        !self.expired && self.entry.is_alive()
+    }
 }
 
 /// The table, with a hash per bucket that is kept up to date.
@@ -51,10 +56,8 @@ pub(crate) struct Table {
     hashes: Vec<u64>,
     /// The live peers with a valid lease, weighted by free slots.
     alive: Pool,
-    /// How many of them participate.
-    participating: usize,
-    /// The number of live peers, and of participating ones, with only loopback addresses.
-    on_loopback: (usize, usize),
+    /// How many of them participate, have only loopback addresses, and both.
+    counts: [usize; 3],
     /// The versions (incarnation, sequence) up to which a forgotten peer is not learned again from
     /// a seed that forgets it later: the whole incarnation of a peer that had ended, and the known
     /// version of a silent one.
@@ -69,8 +72,7 @@ impl Table {
             slots: BTreeMap::new(),
             hashes: vec![0; REGISTRY_BUCKETS],
             alive: Pool::default(),
-            participating: 0,
-            on_loopback: (0, 0),
+            counts: [0; 3],
             forgotten: BTreeMap::new(),
             lease,
             tombstone,
@@ -81,9 +83,14 @@ impl Table {
         self.slots.get(id).map(|s| &s.entry)
     }
 
+    /// The record of a peer that is alive, even if its lease has expired.
+    pub(crate) fn alive_record(&self, id: &PeerId) -> Option<&SignedRecord> {
+        self.get(id).filter(|e| e.is_alive()).map(|e| &e.record)
+    }
+
     /// The live peers with a valid lease.
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.values().filter(|s| Self::counts(s)).map(|s| &s.entry)
+        self.slots.values().filter(|s| s.is_valid()).map(|s| &s.entry)
     }
 
     pub(crate) const fn alive_count(&self) -> usize {
@@ -92,12 +99,14 @@ impl Table {
 
     /// How many of them participate, according to their records.
     pub(crate) const fn participating_count(&self) -> usize {
-        self.participating
+        let [participating, ..] = self.counts;
+        participating
     }
 
     /// How many live peers, and how many participating ones, have only loopback addresses.
     pub(crate) const fn on_loopback(&self) -> (usize, usize) {
-        self.on_loopback
+        let [_, alive, participating] = self.counts;
+        (alive, participating)
     }
 
     /// `n` of the live peers, each with the same chance.
@@ -136,34 +145,22 @@ impl Table {
 
     /// Whether a peer is alive with a valid lease.
     pub(crate) fn counts_as_alive(&self, id: &PeerId) -> bool {
-        self.slots.get(id).is_some_and(Self::counts)
-    }
-
-    fn counts(s: &Slot) -> bool {
-        !s.expired && s.entry.is_alive()
+        self.slots.get(id).is_some_and(Slot::is_valid)
     }
 
     /// Adds an entry to the pool of live peers, updates its weight, or removes it.
     fn place(&mut self, id: &PeerId) {
         let Some(s) = self.slots.get_mut(id) else { return };
-        let weight = u32::from(s.entry.record.free_slots());
-        let participates = Self::counts(s) && s.entry.record.participates;
-        let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
-        let (alive, participating) = &mut self.on_loopback;
-        if core::mem::replace(&mut s.is_on_loopback, is_on_loopback) {
-            *alive -= 1;
-            *participating -= usize::from(s.participates);
+        let (record, is_valid) = (&s.entry.record, s.is_valid());
+        let weight = u32::from(record.free_slots());
+        let (participates, on_loopback) = (record.participates, record.is_on_loopback());
+        let counted =
+            [participates, on_loopback, participates && on_loopback].map(|c| is_valid && c);
+        for ((n, before), after) in self.counts.iter_mut().zip(s.counted).zip(counted) {
+            *n = *n - usize::from(before) + usize::from(after);
         }
-        if is_on_loopback {
-            *alive += 1;
-            *participating += usize::from(participates);
-        }
-        match (core::mem::replace(&mut s.participates, participates), participates) {
-            (false, true) => self.participating += 1,
-            (true, false) => self.participating -= 1,
-            _ => {}
-        }
-        match (Self::counts(s), s.place) {
+        s.counted = counted;
+        match (is_valid, s.place) {
             (true, Some(at)) => self.alive.set_weight(at as usize, weight),
             (true, None) => {
                 // At most MAX_REGISTRY.
@@ -195,18 +192,16 @@ impl Table {
     pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> EntryChange {
         let id = entry.id();
         let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
-        let (before, was_expired) = (slot.entry.state(), slot.expired);
-        let incarnation = slot.entry.incarnation();
-        let old = slot.entry.clone();
+        let (old, was_expired) = (slot.entry.clone(), slot.expired);
         if !slot.entry.merge(entry) {
             return EntryChange::Unchanged;
         }
         Self::toggle_hash(&mut self.hashes, &old);
         Self::toggle_hash(&mut self.hashes, &slot.entry);
-        let after = slot.entry.state();
+        let (before, after) = (old.state(), slot.entry.state());
         slot.expired = false;
         slot.until = now + if after == EntryState::Alive { self.lease } else { self.tombstone };
-        let new_life = slot.entry.incarnation() > incarnation;
+        let new_life = slot.entry.incarnation() > old.incarnation();
         self.place(&id);
         match (before, after) {
             (_, EntryState::Alive) => {
@@ -232,17 +227,8 @@ impl Table {
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
-        self.slots.insert(
-            id,
-            Slot {
-                entry,
-                until,
-                expired: false,
-                place: None,
-                is_on_loopback: false,
-                participates: false,
-            },
-        );
+        let counted = [false; 3];
+        self.slots.insert(id, Slot { entry, until, expired: false, place: None, counted });
         self.place(&id);
         match state {
             EntryState::Alive => EntryChange::New,

@@ -24,8 +24,7 @@ impl Seed {
             Frame::Register(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::Leave(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::GetPeerList if role == Role::Peer => {
-                let loss = self.with_registry(|r, cx| r.on_get_list(cx, id));
-                self.on_link_loss(loss);
+                self.with_registry(|r, cx| r.on_get_list(cx, id));
             }
             Frame::Report(f) if role == Role::Peer => {
                 let subject = self.with_cases(|c, cx| c.on_report(cx, id, remote, f.report));
@@ -64,8 +63,7 @@ impl Seed {
         let answer = self.with_registry(|r, cx| r.accept_record(cx, link, remote, &record));
         if let Some(answer) = answer {
             let outcome = self.merge_entry(Entry::new(record));
-            let loss = self.with_registry(|r, cx| r.answer(cx, answer, remote, outcome));
-            self.on_link_loss(loss);
+            self.with_registry(|r, cx| r.answer(cx, answer, remote, outcome));
         }
     }
 

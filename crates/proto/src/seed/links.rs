@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Seed, SeedTimer};
-use crate::event::{CloseReason, Event, LinkEnd};
+use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK_TIMEOUT, MAX_SEED_LINKS};
@@ -115,9 +115,7 @@ impl Seed {
     }
 
     fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
-        let (is_linked, loss) = self.with_registry(|r, cx| r.on_seed_up(cx, index, link, info));
-        self.on_link_loss(loss);
-        if is_linked {
+        if self.with_registry(|r, cx| r.on_seed_up(cx, index, link, info)) {
             self.with_cases(|cases, cx| cases.send_open_cases(cx, link));
             self.with_registry(Registry::compare);
         }
@@ -130,19 +128,12 @@ impl Seed {
     }
 
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
-        let loss = self.with_registry(|r, cx| r.close(cx, id, reason));
-        self.on_link_loss(loss);
-    }
-
-    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkEnd) {
-        let loss = self.with_registry(|r, cx| r.on_link_down(cx, id, why));
-        self.on_link_loss(loss);
+        self.with_registry(|r, cx| r.close(cx, id, reason));
     }
 
     /// Passes the end of a link on to the cases.
     pub(super) fn on_link_loss(&mut self, loss: LinkLoss) {
         match loss {
-            LinkLoss::None => {}
             LinkLoss::Registrant { id, on_purpose } => {
                 self.cases.forget_reached(&id);
                 // A peer that has left is not alive in the registry any more.

@@ -99,13 +99,12 @@ impl Seed {
         self.notice_lateness(before);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, &info),
-            Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::LinkDown { link, why } => {
+                self.with_registry(|r, cx| r.on_link_down(cx, link, why));
+            }
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
-            Input::Stored { ticket } => {
-                let losses = self.with_registry(|r, cx| r.on_stored(cx, ticket));
-                losses.into_iter().for_each(|loss| self.on_link_loss(loss));
-            }
+            Input::Stored { ticket } => self.with_registry(|r, cx| r.on_stored(cx, ticket)),
             Input::StoreFailed { ticket } => self.with_registry(|r, _| r.on_store_failed(ticket)),
             Input::SeedMoved { seed } => self.with_registry(|r, cx| r.on_seed_moved(cx, &seed)),
             // A seed carries no payload.
@@ -132,10 +131,10 @@ impl Seed {
     /// Acknowledged registrations are on disk, and votes are sent when they are made.
     pub fn stop(&mut self, now: Time) {
         self.fx.begin_call(now);
-        self.with_registry(Registry::push_now);
+        self.with_registry(Registry::push);
     }
 
-    /// Calls the registry with its context.
+    /// Calls the registry with its context, and passes the ends of links on to the cases.
     fn with_registry<R>(
         &mut self,
         call: impl FnOnce(&mut Registry, &mut SeedContext<'_>) -> R,
@@ -145,6 +144,9 @@ impl Seed {
         let cx = &mut SeedContext { fx, rng, links, timers, now, config, identity, registry: () };
         let result = call(registry, cx);
         registry.set_timers(cx);
+        for loss in core::mem::take(&mut registry.losses) {
+            self.on_link_loss(loss);
+        }
         result
     }
 
@@ -191,7 +193,7 @@ impl Seed {
             if certificate.is_none() {
                 continue;
             }
-            if let Some(known) = self.registry.table().get(&subject) {
+            if let Some(known) = self.registry.table.get(&subject) {
                 self.merge_entry(Entry { certificate, ..known.clone() });
             }
             self.with_cases(|cases, _| cases.remove(&subject));

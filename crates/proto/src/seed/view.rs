@@ -27,9 +27,9 @@ impl Seed {
                     problem: o.problem.clone(),
                 })
                 .collect(),
-            alive: count(registry.table().alive_count()),
-            connected_peers: count(registry.registrants().len()),
-            entries: count(registry.table().len()),
+            alive: count(registry.table.alive_count()),
+            connected_peers: count(registry.registrants.len()),
+            entries: count(registry.table.len()),
             cases: count(self.cases.len()),
             links: count(self.links.open.len()),
             store_problem: None,
@@ -41,7 +41,7 @@ impl Seed {
     #[must_use]
     pub fn members(&self, _now: Time) -> Vec<MemberView> {
         self.registry
-            .table()
+            .table
             .iter()
             .map(|(e, expired)| {
                 let state = match e.state() {

@@ -89,7 +89,7 @@ pub struct Testify {
 }
 
 /// Between seeds: reports and votes of open cases (section 8.4).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Votes {
     /// Reports of neighbours.

@@ -100,7 +100,7 @@ pub struct PeerList {
 }
 
 /// Changes of the registry, from a seed to its registered peers (section 5.4).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct MembershipUpdate {
     /// New peers, new incarnations, new addresses, and peers that have begun to participate.
