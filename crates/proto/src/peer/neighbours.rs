@@ -70,7 +70,7 @@ impl Peer {
                     f.neighbour_up(cx, id);
                 });
                 self.with_broadcast(|b, _| b.neighbour_up(id, now));
-                self.review_address();
+                self.with_membership(Membership::review_address);
                 self.with_broadcast(|b, cx| b.start_sync(cx, link, id));
             }
             OverlayEffect::NeighbourDown { id } => {
