@@ -71,7 +71,7 @@ impl Neighbour {
         self.promised = Some(now + PERMIT_LIFETIME);
     }
 
-    /// Whether it has reported this peer as its neighbour.
+    /// Whether it has reported `id` as its neighbour.
     fn lists(&self, id: &PeerId) -> bool {
         self.neighbourhood.iter().any(|(listed, _)| listed == id)
     }

@@ -31,6 +31,7 @@ impl Peer {
             return;
         }
         let now = self.fx.now();
+        let observed = info.observed.filter(|_| self.membership.observes_address());
         let link = Link {
             remote: info.remote,
             role: info.role,
@@ -39,13 +40,11 @@ impl Peer {
             up_since: now,
             purpose: LinkPurpose::Unused,
             quota: Quota::new(now),
-            observed: info.observed.filter(|_| self.membership.observes_address()).map(
-                |observed| {
-                    let ip = observed.ip().to_canonical();
-                    let local = info.local_address.map(|a| a.ip().to_canonical());
-                    Box::new(ObservedAddress { ip, confirmed: local == Some(ip) })
-                },
-            ),
+            observed: observed.map(|observed| {
+                let ip = observed.ip().to_canonical();
+                let local = info.local_address.map(|a| a.ip().to_canonical());
+                Box::new(ObservedAddress { ip, confirmed: local == Some(ip) })
+            }),
         };
         self.links.open.insert(id, link);
         self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK_TIMEOUT);
