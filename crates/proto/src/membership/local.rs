@@ -15,10 +15,9 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct LocalRecord {
     pub(crate) record: SignedRecord,
-    /// The nonce of the last draw of the target degree.
-    pub(crate) nonce: Option<[u8; 16]>,
-    /// The inputs of that draw: the nonce and the size of the network.
-    pub(crate) target_inputs: Option<(Option<[u8; 16]>, u32)>,
+    /// The inputs of the last draw of the target degree: the nonce and the size of the network,
+    /// which is 0 before the first draw.
+    pub(crate) target_inputs: (Option<[u8; 16]>, u32),
     pub(crate) state: PeerState,
     pub(crate) update_at: Option<Time>,
     pub(crate) refresh_at: Time,
@@ -71,8 +70,7 @@ impl LocalRecord {
         };
         LocalRecord {
             record: Signed::sign(record, identity),
-            nonce: None,
-            target_inputs: None,
+            target_inputs: (None, 0),
             state: PeerState::Joining,
             update_at: None,
             refresh_at: Time::MAX,

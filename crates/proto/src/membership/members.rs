@@ -78,11 +78,6 @@ impl SortedMembers {
         Some(self.0.remove(at).1)
     }
 
-    fn retain(&mut self, mut keep: impl FnMut(&PeerId, &Member) -> bool) {
-        self.0.retain(|(_, m)| keep(&m.record.id, m));
-        self.shrink();
-    }
-
     /// Removes the members at some indices, given in ascending order.
     fn remove_at(&mut self, places: &[usize]) {
         if let [one] = places {
@@ -120,6 +115,13 @@ impl Members {
 
     pub(crate) fn get_mut(&mut self, id: &PeerId) -> Option<&mut Member> {
         self.alive.get_mut(id)
+    }
+
+    /// Sets the time before which a peer is not dialled.
+    pub(crate) fn avoid(&mut self, id: &PeerId, until: Time) {
+        if let Some(m) = self.alive.get_mut(id) {
+            m.avoid_until = until;
+        }
     }
 
     /// The record of a peer, dead and departed ones included.
@@ -162,6 +164,12 @@ impl Members {
         dead.max(left)
     }
 
+    /// Whether the end of an incarnation is news, and no later one is known.
+    fn may_end(&self, id: &PeerId, incarnation: u64) -> bool {
+        self.ended_incarnation(id) < Some(incarnation)
+            && self.alive.get(id).is_none_or(|m| m.record.incarnation <= incarnation)
+    }
+
     /// Whether this incarnation of a peer is known to be dead.
     pub(crate) fn is_dead(&self, id: &PeerId, incarnation: u64) -> bool {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
@@ -181,10 +189,7 @@ impl Members {
     pub(crate) fn merge_record(&mut self, record: &SignedRecord, now: Time) -> MergeOutcome {
         let id = record.id;
         debug_assert_eq!(record.presence, Presence::Alive);
-        if self
-            .ended_incarnation(&id)
-            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
-        {
+        if self.ended_incarnation(&id) >= Some(record.incarnation) {
             return MergeOutcome::Dead;
         }
         if let Some(m) = self.alive.get_mut(&id) {
@@ -220,15 +225,7 @@ impl Members {
     /// ended.
     pub(crate) fn merge_certificate(&mut self, certificate: &Certificate) -> bool {
         let id = certificate.subject();
-        if self
-            .ended_incarnation(&id)
-            .is_some_and(|ended_incarnation| ended_incarnation >= certificate.incarnation())
-        {
-            return false;
-        }
-        let survives =
-            self.alive.get(&id).is_some_and(|m| m.record.incarnation > certificate.incarnation());
-        if survives {
+        if !self.may_end(&id, certificate.incarnation()) {
             return false;
         }
         let record = self.alive.remove(&id).map(|m| m.record);
@@ -244,15 +241,7 @@ impl Members {
     pub(crate) fn merge_departure(&mut self, record: &SignedRecord) -> bool {
         debug_assert_eq!(record.presence, Presence::Left);
         let id = record.id;
-        if self
-            .ended_incarnation(&id)
-            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
-        {
-            return false;
-        }
-        let survives =
-            self.alive.get(&id).is_some_and(|m| m.record.incarnation > record.incarnation);
-        if survives {
+        if !self.may_end(&id, record.incarnation) {
             return false;
         }
         self.alive.remove(&id);
@@ -270,14 +259,9 @@ impl Members {
         since: Time,
         keep: impl Fn(&PeerId) -> bool,
     ) -> Vec<SignedRecord> {
-        let mut gone = Vec::new();
-        self.alive.retain(|id, m| {
-            let stays = m.confirmed >= since || keep(id);
-            if !stays {
-                gone.push(m.record.clone());
-            }
-            stays
-        });
+        let goes = |m: &Member| m.confirmed < since && !keep(&m.record.id);
+        let gone = self.alive.0.extract_if(.., |(_, m)| goes(m)).map(|(_, m)| m.record).collect();
+        self.alive.shrink();
         gone
     }
 

@@ -2,8 +2,9 @@
 //!
 //! [`Membership`] is the whole of it at one peer: the links to the seeds (`seeds`), the
 //! registrations at a majority of them (`registration`, `quorum`), whole lists (`lists`), the
-//! signed record of this peer (`local`), and the table of the other members (`members`).
+//! signed record of this peer (`local`), the addresses in it (`address`), and the table of the other members (`members`).
 
+mod address;
 mod lists;
 mod local;
 mod members;
@@ -58,6 +59,8 @@ pub(crate) enum MembershipEffect {
     Joined,
     /// A majority of the seeds has registered this peer again.
     Restored,
+    /// The record has changed: schedule an update of seeds and neighbours.
+    RecordChanged,
 }
 
 impl Membership {

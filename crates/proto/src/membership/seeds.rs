@@ -1,6 +1,6 @@
 //! The links to the seeds: dials, pings, silence, and what makes a seed unusable.
 
-use super::{Membership, MembershipContext};
+use super::{Membership, MembershipContext, SeedSlot};
 use crate::config::Config;
 use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
@@ -9,6 +9,21 @@ use crate::limits::MAX_SILENT_INTERVALS;
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::time::Time;
 use crate::wire::{Frame, Ping};
+
+impl SeedSlot {
+    fn start_dial(&mut self, cx: &mut MembershipContext<'_>, index: usize) {
+        let dial = cx.fx.dial(DialTarget::Seed((*self.address).clone()));
+        self.dial = Some(dial);
+        cx.links.dials.insert(dial, DialPurpose::Seed(index));
+    }
+
+    fn ping(&mut self, cx: &mut MembershipContext<'_>, link: LinkId) {
+        let nonce = cx.nonces.u64();
+        self.pending_ping = Some((nonce, cx.now));
+        self.last_ping = cx.now;
+        cx.fx.send(link, Ping { nonce });
+    }
+}
 
 impl Membership {
     /// Dials the seeds that are due.
@@ -20,9 +35,7 @@ impl Membership {
             if leaving && !slot.parked {
                 continue; // it does not know this peer, or has read Leave
             }
-            let dial = cx.fx.dial(DialTarget::Seed((*slot.address).clone()));
-            slot.dial = Some(dial);
-            cx.links.dials.insert(dial, DialPurpose::Seed(index));
+            slot.start_dial(cx, index);
         }
     }
 
@@ -116,9 +129,7 @@ impl Membership {
             if slot.address.host_port != seed || slot.link.is_none() || slot.dial.is_some() {
                 continue;
             }
-            let dial = cx.fx.dial(DialTarget::Seed((*slot.address).clone()));
-            slot.dial = Some(dial);
-            cx.links.dials.insert(dial, DialPurpose::Seed(index));
+            slot.start_dial(cx, index);
             cx.fx.counters.seed_moves += 1;
             cx.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
@@ -216,10 +227,7 @@ impl Membership {
             // Regardless of traffic from the seed, because the seed has to hear from this peer as
             // well.
             if now >= slot.last_ping + interval {
-                let nonce = cx.nonces.u64();
-                slot.pending_ping = Some((nonce, now));
-                slot.last_ping = now;
-                cx.fx.send(link, Ping { nonce });
+                slot.ping(cx, link);
             }
         }
         self.request_quorum_lists(cx);
@@ -248,13 +256,9 @@ impl Membership {
 
     /// Pings all seeds now.
     pub(crate) fn ping_seeds(&mut self, cx: &mut MembershipContext<'_>) {
-        let now = cx.now;
         for slot in &mut self.registrations.slots {
             if let Some(link) = slot.link {
-                let nonce = cx.nonces.u64();
-                slot.pending_ping = Some((nonce, now));
-                slot.last_ping = now;
-                cx.fx.send(link, Ping { nonce });
+                slot.ping(cx, link);
             }
         }
     }

@@ -1,14 +1,13 @@
 //! The answer to a request for a neighbour: the capacity check of Peer Request / Peer Reply.
 
 use super::request::adjacency;
-use super::{EdgeLoad, Overlay, OverlayContext};
+use super::{Overlay, OverlayContext, given};
 use crate::event::{CloseReason, Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::MAX_NEIGHBOURS;
 use crate::random::RngStream;
-use crate::record::{Record, SignedRecord};
-use crate::time::Time;
+use crate::record::SignedRecord;
 use crate::wire::{Accept, PeerReply, PeerRequest, PeerRequestKind, Permit, Reject};
 
 /// The answer to a request.
@@ -28,83 +27,55 @@ enum RequestAnswer {
 
 impl Overlay {
     /// Decides on the request of a peer that is not a neighbour and not known to be dead.
-    fn answer(
-        &mut self,
-        requester: &Record,
-        kind: PeerRequestKind,
-        named: &[PeerId],
-        edges: &dyn EdgeLoad,
-        now: Time,
-        rng: &mut RngStream,
-    ) -> RequestAnswer {
+    fn answer(&mut self, cx: &mut OverlayContext<'_>, f: &PeerRequest) -> RequestAnswer {
         let (degree, target) = (self.degree(), self.target);
+        let (requester, kind) = (&f.record, f.kind);
         if self.neighbours.len() >= MAX_NEIGHBOURS {
             return RequestAnswer::Refuse(RefuseReason::Full);
         }
         if let PeerRequestKind::Replacement(of) = kind
             && self.neighbours.contains_key(&of)
-            && self.use_permit(requester.id, of, now)
+            && self.use_permit(requester.id, of, cx.now)
         {
             return RequestAnswer::AcceptInPlaceOf(of);
         }
         // A peer that is nearly isolated is accepted one above the target at once.
         let over = matches!(kind, PeerRequestKind::Overflow) || requester.degree < 2;
-        let exchange = matches!(
-            kind,
-            PeerRequestKind::EdgeSwap { .. } | PeerRequestKind::SurplusPairing { .. }
-        );
-        if !exchange && (degree < target || (over && degree <= target)) {
+        let other = given(kind);
+        if other.is_none() && (degree < target || (over && degree <= target)) {
             return RequestAnswer::Accept;
         }
-        match kind {
-            PeerRequestKind::FreeSlot | PeerRequestKind::Overflow => {
-                RequestAnswer::Refuse(RefuseReason::Full)
+        let is_possible = match kind {
+            PeerRequestKind::Replacement(_) => {
+                return RequestAnswer::Refuse(RefuseReason::NoPermit);
             }
-            PeerRequestKind::Replacement(_) => RequestAnswer::Refuse(RefuseReason::NoPermit),
-            PeerRequestKind::EdgeTransfer => {
-                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                    Some(v) if degree <= target => RequestAnswer::AcceptAndTransfer(v),
-                    Some(v) => RequestAnswer::RefuseAndTransfer(v),
-                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
-                }
+            PeerRequestKind::FreeSlot | PeerRequestKind::Overflow => false,
+            PeerRequestKind::EdgeTransfer | PeerRequestKind::SurplusEdge => true,
+            PeerRequestKind::SurplusPairing { .. } => {
+                degree > target && requester.degree > requester.target
             }
-            PeerRequestKind::SurplusEdge => {
-                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                    Some(v) if degree > target => RequestAnswer::RefuseAndTransfer(v),
-                    _ => RequestAnswer::Refuse(RefuseReason::Full),
-                }
+            PeerRequestKind::EdgeSwap { .. } => degree <= target,
+        };
+        if !is_possible || other == Some(requester.id) {
+            return RequestAnswer::Refuse(RefuseReason::Full);
+        }
+        match (kind, self.transferable_neighbour(cx, f, other)) {
+            (PeerRequestKind::SurplusEdge, Some(v)) if degree > target => {
+                RequestAnswer::RefuseAndTransfer(v)
             }
-            PeerRequestKind::SurplusPairing { give } => {
-                let both_over = degree > target && requester.degree > requester.target;
-                if !both_over || give == requester.id {
-                    return RequestAnswer::Refuse(RefuseReason::Full);
-                }
-                // A surplus of one costs nothing: an edge that carries payload is not transferred
-                // for it.
-                let idle = |v: &PeerId| !edges.is_busy(v);
-                match self
-                    .transferable_neighbour(requester.id, Some(give), (named, edges), now, rng)
-                    .filter(idle)
-                {
-                    Some(v) => RequestAnswer::RefuseAndTransfer(v),
-                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
-                }
+            (PeerRequestKind::SurplusEdge, _) => RequestAnswer::Refuse(RefuseReason::Full),
+            (_, None) => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
+            // A surplus of one costs nothing: an edge that carries payload is not transferred for
+            // it.
+            (PeerRequestKind::SurplusPairing { .. }, Some(v)) if cx.edges.is_busy(&v) => {
+                RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer)
             }
-            PeerRequestKind::EdgeSwap { give } => {
-                if degree > target || give == requester.id {
-                    return RequestAnswer::Refuse(RefuseReason::Full);
-                }
-                match self.transferable_neighbour(
-                    requester.id,
-                    Some(give),
-                    (named, edges),
-                    now,
-                    rng,
-                ) {
-                    Some(v) => RequestAnswer::AcceptAndTransfer(v),
-                    None => RequestAnswer::Refuse(RefuseReason::NoEdgeToTransfer),
-                }
+            // Of the kinds that are left, only a transfer is possible above the target.
+            (PeerRequestKind::SurplusPairing { .. }, Some(v)) => {
+                RequestAnswer::RefuseAndTransfer(v)
             }
+            (_, Some(v)) if degree > target => RequestAnswer::RefuseAndTransfer(v),
+            (_, Some(v)) => RequestAnswer::AcceptAndTransfer(v),
         }
     }
 
@@ -123,8 +94,7 @@ impl Overlay {
             }
             self.cancel_request(cx, remote, CloseReason::Duplicate, Some(link));
         }
-        let (edges, now) = (cx.edges, cx.now);
-        let answer = self.answer(&f.record, f.kind, &f.neighbours, edges, now, cx.rng);
+        let answer = self.answer(cx, &f);
         self.send_answer(cx, link, remote, f, answer);
     }
 
@@ -136,11 +106,13 @@ impl Overlay {
         f: PeerRequest,
         answer: RequestAnswer,
     ) {
-        let now = cx.now;
-        let (replaced, given) = match answer {
+        // In an exchange, the neighbour that the requester gives gets the granted edge.
+        let taker = given(f.kind).unwrap_or(remote);
+        let (replaced, transferred) = match answer {
             RequestAnswer::Refuse(reason) => return self.refuse(cx, link, remote, reason),
             RequestAnswer::RefuseAndTransfer(v) => {
-                return self.refuse_and_transfer(cx, link, remote, v, taker(f.kind, remote));
+                let transfer = self.grant(cx, v, taker);
+                return self.send_reject(cx, link, remote, RefuseReason::Full, transfer);
             }
             RequestAnswer::Accept => (None, None),
             RequestAnswer::AcceptInPlaceOf(of) => (Some(of), None),
@@ -148,12 +120,7 @@ impl Overlay {
         };
         let adjacency = adjacency(cx, remote);
         self.attach(cx, link, remote, f.record, f.adjacency);
-        let transfer = given.and_then(|v| {
-            self.promise(&v, now);
-            let n = self.neighbours.get(&v)?;
-            cx.fx.send(n.link, Permit { peer: taker(f.kind, remote) });
-            Some(n.record.clone())
-        });
+        let transfer = transferred.and_then(|v| self.grant(cx, v, taker));
         let record = self.current_record(cx);
         cx.fx.send(link, PeerReply::Accept(Accept { record, adjacency, transfer }));
         if let Some(of) = replaced {
@@ -161,20 +128,17 @@ impl Overlay {
         }
     }
 
-    fn refuse_and_transfer(
+    /// Promises the edge to a neighbour to `taker`, and tells the neighbour. Returns its record.
+    fn grant(
         &mut self,
         cx: &mut OverlayContext<'_>,
-        link: LinkId,
-        remote: PeerId,
-        v: PeerId,
+        neighbour: PeerId,
         taker: PeerId,
-    ) {
-        let now = cx.now;
-        self.promise(&v, now);
-        let Some(n) = self.neighbours.get(&v) else { return };
-        let transfer = Some(n.record.clone());
+    ) -> Option<SignedRecord> {
+        let n = self.neighbours.get_mut(&neighbour)?;
+        n.promise(cx.now);
         cx.fx.send(n.link, Permit { peer: taker });
-        self.send_reject(cx, link, remote, RefuseReason::Full, transfer);
+        Some(n.record.clone())
     }
 
     pub(crate) fn refuse(
@@ -206,50 +170,38 @@ impl Overlay {
     /// A neighbour that can be transferred to the requester (or, in an exchange, to `other`).
     fn transferable_neighbour(
         &self,
-        requester: PeerId,
+        cx: &mut OverlayContext<'_>,
+        f: &PeerRequest,
         other: Option<PeerId>,
-        (named, edges): (&[PeerId], &dyn EdgeLoad),
-        now: Time,
-        rng: &mut RngStream,
     ) -> Option<PeerId> {
         let fits: Vec<(PeerId, bool)> = self
             .neighbours
             .iter()
             .filter(|(id, n)| {
-                **id != requester
+                **id != f.record.id
                     && Some(**id) != other
-                    && !named.contains(id)
-                    && !n.is_promised(now)
-                    && other.is_none_or(|o| !n.neighbourhood.iter().any(|(a, _)| *a == o))
+                    && !f.neighbours.contains(id)
+                    && !n.is_promised(cx.now)
+                    && other.is_none_or(|o| !n.lists(&o))
             })
-            .map(|(id, _)| (*id, edges.is_busy(id)))
+            .map(|(id, _)| (*id, cx.edges.is_busy(id)))
             .collect();
         // An exchange can wait for another time; a peer that needs an edge cannot.
-        self.choose_transferred(&fits, other.is_some(), edges, rng)
+        self.choose_transferred(cx, &fits, other.is_some())
     }
 
     /// Draws a neighbour to transfer, see [`idle_first`]. Where short links are preferred, it is
     /// the farthest of those that carry no payload.
     pub(crate) fn choose_transferred(
         &self,
+        cx: &mut OverlayContext<'_>,
         some: &[(PeerId, bool)],
         can_wait: bool,
-        edges: &dyn EdgeLoad,
-        rng: &mut RngStream,
     ) -> Option<PeerId> {
         let idle =
             some.iter().filter(|(_, busy)| self.prefers_short_links() && !busy).map(|(id, _)| *id);
-        let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
-        farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
-    }
-}
-
-/// The peer that gets the granted edge: in an exchange it is not the requester but the neighbour
-/// that the requester gives.
-const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
-    match kind {
-        PeerRequestKind::EdgeSwap { give } | PeerRequestKind::SurplusPairing { give } => give,
-        _ => requester,
+        let farthest = idle.filter_map(|id| Some((cx.edges.smoothed_delay(&id)?, id))).max();
+        farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, cx.rng))
     }
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use super::{Overlay, OverlayContext, OverlayEffect};
+use super::{Overlay, OverlayContext, OverlayEffect, given};
 use crate::identity::PeerId;
 use crate::membership::{Member, Members};
 use crate::random::RngStream;
@@ -83,8 +83,7 @@ impl FillState {
 impl Overlay {
     /// A round of looking for missing edges: the requests to send now.
     pub(crate) fn look_for_edges(&mut self, cx: &mut OverlayContext<'_>) -> Vec<PlannedRequest> {
-        let (me, members) = (cx.identity.id(), &cx.membership.members);
-        let requests = self.plan_requests(me, members, cx.now, cx.rng);
+        let requests = self.plan_requests(cx);
         let is_for_slot = |r: &PlannedRequest| matches!(r.kind, PeerRequestKind::FreeSlot);
         if !requests.iter().any(is_for_slot) && self.fill.wants_list(cx.now) {
             self.effects.push(OverlayEffect::ListWanted);
@@ -104,13 +103,8 @@ impl Overlay {
     }
 
     /// The requests to send now.
-    fn plan_requests(
-        &mut self,
-        me: PeerId,
-        members: &Members,
-        now: Time,
-        rng: &mut RngStream,
-    ) -> Vec<PlannedRequest> {
+    fn plan_requests(&mut self, cx: &mut OverlayContext<'_>) -> Vec<PlannedRequest> {
+        let (me, members, now) = (cx.identity.id(), &cx.membership.members, cx.now);
         let deficit = usize::from(self.deficit());
         if deficit == 0 {
             self.fill.short_since = None;
@@ -119,13 +113,8 @@ impl Overlay {
             return Vec::new();
         }
         let short_since = *self.fill.short_since.get_or_insert(now);
-        self.fill.next = now + rng.scaled(self.fill.wait, 0.75, 1.25);
-        let filling = self.requests.values().filter(|r| {
-            !matches!(
-                r.kind,
-                PeerRequestKind::EdgeSwap { .. } | PeerRequestKind::SurplusPairing { .. }
-            )
-        });
+        self.fill.next = now + cx.rng.scaled(self.fill.wait, 0.75, 1.25);
+        let filling = self.requests.values().filter(|r| given(r.kind).is_none());
         // The requests of one race count once.
         let races: BTreeSet<u64> = filling.clone().filter_map(|r| r.race).collect();
         let pending = filling.filter(|r| r.race.is_none()).count() + races.len();
@@ -138,13 +127,13 @@ impl Overlay {
         let mut asks = Vec::new();
         for _ in 0..ask {
             let short_for = now.since(short_since);
-            let Some(ask) = round.choose(deficit - asks.len(), short_for, rng) else { break };
+            let Some(ask) = round.choose(deficit - asks.len(), short_for, cx.rng) else { break };
             round.chosen.extend(&ask.candidates);
             asks.push(ask);
         }
         if asks.is_empty() {
             self.fill.wait = (self.fill.wait * 2).min(ROUND_MAX);
-            self.fill.next = now + rng.scaled(self.fill.wait, 0.75, 1.25);
+            self.fill.next = now + cx.rng.scaled(self.fill.wait, 0.75, 1.25);
         }
         asks
     }
@@ -168,15 +157,14 @@ impl FillRound<'_> {
     ) -> Option<PlannedRequest> {
         let free = |m: &Member| u64::from(m.record.free_slots());
         let near = self.overlay.prefers_short_links() && rng.below(UNIFORM_ONE_IN) > 0;
-        let candidates = self.draw(if near { self.overlay.dial_candidates } else { 1 }, free, rng);
-        if !candidates.is_empty() {
-            return Some(PlannedRequest { candidates, kind: PeerRequestKind::FreeSlot });
-        }
+        let n = if near { self.overlay.dial_candidates } else { 1 };
         let ask = |candidates: Vec<PeerId>, kind| {
             (!candidates.is_empty()).then_some(PlannedRequest { candidates, kind })
         };
-        let degree = self.overlay.degree();
-        if degree < 2 {
+        if let Some(slot) = ask(self.draw(n, free, rng), PeerRequestKind::FreeSlot) {
+            return Some(slot);
+        }
+        if self.overlay.degree() < 2 {
             return ask(self.draw(1, |_| 1, rng), PeerRequestKind::Overflow);
         }
         if short_for < HAND_OVER_AFTER {

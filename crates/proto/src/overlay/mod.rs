@@ -32,7 +32,7 @@ use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
 use crate::timers::{PeerTimer, Timers};
-use crate::wire::{Accept, PeerRequest, PeerRequestKind};
+use crate::wire::PeerRequestKind;
 
 pub(crate) use request::AVOID_UNREACHABLE;
 
@@ -64,6 +64,16 @@ impl Neighbour {
     /// Whether the edge is promised to another peer.
     pub(crate) fn is_promised(&self, now: Time) -> bool {
         self.promised.is_some_and(|until| until > now)
+    }
+
+    /// Promises the edge to another peer.
+    fn promise(&mut self, now: Time) {
+        self.promised = Some(now + PERMIT_LIFETIME);
+    }
+
+    /// Whether it has reported `id` as its neighbour.
+    fn lists(&self, id: &PeerId) -> bool {
+        self.neighbourhood.iter().any(|(listed, _)| listed == id)
     }
 }
 
@@ -227,27 +237,19 @@ impl Overlay {
     pub(crate) fn use_permit(&mut self, taker: PeerId, of: PeerId, now: Time) -> bool {
         self.permits.remove(&(taker, of)).is_some_and(|until| until > now)
     }
+}
 
-    /// Marks an edge as promised to another peer.
-    pub(crate) fn promise(&mut self, id: &PeerId, now: Time) {
-        if let Some(n) = self.neighbours.get_mut(id) {
-            n.promised = Some(now + PERMIT_LIFETIME);
-        }
+/// The neighbour that the requester of an exchange gives; `None` for the other kinds.
+const fn given(kind: PeerRequestKind) -> Option<PeerId> {
+    match kind {
+        PeerRequestKind::EdgeSwap { give } | PeerRequestKind::SurplusPairing { give } => Some(give),
+        _ => None,
     }
 }
 
-/// Whether a request carries the record of its sender, and the sender's statement that it is a
-/// neighbour of `me`.
-pub(crate) fn is_request_from(f: &PeerRequest, remote: PeerId, me: PeerId) -> bool {
-    belong_together(&f.record, &f.adjacency, remote, me)
-}
-
-/// The same for the acceptance of a request.
-pub(crate) fn is_accept_from(f: &Accept, remote: PeerId, me: PeerId) -> bool {
-    belong_together(&f.record, &f.adjacency, remote, me)
-}
-
-fn belong_together(
+/// Whether a request, or its acceptance, carries the record of its sender, and the sender's
+/// statement that it is a neighbour of `me`.
+pub(crate) fn is_genuine(
     record: &SignedRecord,
     adjacency: &Signed<Adjacency>,
     remote: PeerId,

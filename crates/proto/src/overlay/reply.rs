@@ -6,6 +6,7 @@ use super::{Overlay, OverlayContext, OverlayEffect, PendingRequest};
 use crate::event::{CloseReason, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::record::SignedRecord;
 use crate::wire::{Accept, PeerRequestKind, Redirect, Reject};
 
 /// Wait before a peer that refused is asked again.
@@ -37,20 +38,10 @@ impl Overlay {
         }
         match (request.kind, a.transfer) {
             (PeerRequestKind::EdgeTransfer, Some(v)) => {
-                self.request(
-                    cx,
-                    v.id,
-                    v.addresses.clone(),
-                    PeerRequestKind::Replacement(remote),
-                    None,
-                );
+                self.request_replacement(cx, &v, remote, None);
             }
             (PeerRequestKind::EdgeSwap { give }, Some(v)) => {
-                if let Some(n) = self.neighbours.get(&give) {
-                    cx.fx.send(n.link, Redirect { to: v, in_place_of: remote });
-                    let now = cx.now;
-                    self.promise(&give, now);
-                }
+                self.redirect(cx, &give, v, remote);
             }
             _ => {}
         }
@@ -65,25 +56,14 @@ impl Overlay {
         r: &Reject,
     ) {
         let now = cx.now;
-        if let Some(m) = cx.membership.members.get_mut(&remote) {
-            m.avoid_until = now + AVOID_REFUSED;
-        }
+        cx.membership.members.avoid(&remote, now + AVOID_REFUSED);
         match (request.kind, r.reason, &r.transfer) {
             (PeerRequestKind::SurplusEdge | PeerRequestKind::EdgeTransfer, _, Some(v)) => {
-                self.request(
-                    cx,
-                    v.id,
-                    v.addresses.clone(),
-                    PeerRequestKind::Replacement(remote),
-                    None,
-                );
+                self.request_replacement(cx, v, remote, None);
             }
             (PeerRequestKind::SurplusPairing { give }, _, Some(v)) => {
-                if let Some(n) = self.neighbours.get(&give) {
-                    cx.fx.counters.edges_paired += 1;
-                    cx.fx.send(n.link, Redirect { to: v.clone(), in_place_of: remote });
-                    self.promise(&give, now);
-                }
+                let is_redirected = self.redirect(cx, &give, v.clone(), remote);
+                cx.fx.counters.edges_paired += u64::from(is_redirected);
             }
             (PeerRequestKind::Replacement(_), RefuseReason::NoPermit, _) if !request.retried => {
                 // The permission travels on another link and may arrive a moment later.
@@ -100,5 +80,20 @@ impl Overlay {
             (PeerRequestKind::FreeSlot, ..) => self.fill.look_soon(now),
             _ => self.fill.back_off(now),
         }
+    }
+
+    /// Tells a neighbour to link with another peer in the place of `in_place_of`. Returns whether
+    /// there is such a neighbour.
+    pub(super) fn redirect(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        neighbour: &PeerId,
+        to: SignedRecord,
+        in_place_of: PeerId,
+    ) -> bool {
+        let Some(n) = self.neighbours.get_mut(neighbour) else { return false };
+        cx.fx.send(n.link, Redirect { to, in_place_of });
+        n.promise(cx.now);
+        true
     }
 }

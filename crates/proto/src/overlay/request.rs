@@ -9,7 +9,7 @@ use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId};
 use crate::links::{DialPurpose, LinkPurpose};
 use crate::membership::Member;
-use crate::record::Address;
+use crate::record::{Address, Record};
 use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{PeerRequest, PeerRequestKind, Redirect};
@@ -72,9 +72,7 @@ impl Overlay {
         }
         if addresses.is_empty() {
             cx.fx.counters.requests_without_address += 1;
-            if let Some(m) = cx.membership.members.get_mut(&id) {
-                m.avoid_until = cx.now + AVOID_UNREACHABLE * 16;
-            }
+            cx.membership.members.avoid(&id, cx.now + AVOID_UNREACHABLE * 16);
             return;
         }
         let dial = cx.links.dial_peer(cx.fx, id, addresses.clone(), DialPurpose::Request(id));
@@ -129,14 +127,19 @@ impl Overlay {
         if dead || self.requests.len() >= MAX_REDIRECTED_REQUESTS {
             return cx.fx.counters.redirects_refused += 1;
         }
-        let addresses = f.to.addresses.clone();
-        self.request(
-            cx,
-            f.to.id,
-            addresses,
-            PeerRequestKind::Replacement(f.in_place_of),
-            Some(remote),
-        );
+        self.request_replacement(cx, &f.to, f.in_place_of, Some(remote));
+    }
+
+    /// Dials a peer to take the place of `of` at it.
+    pub(super) fn request_replacement(
+        &mut self,
+        cx: &mut OverlayContext<'_>,
+        at: &Record,
+        of: PeerId,
+        close_on_accept: Option<PeerId>,
+    ) {
+        let kind = PeerRequestKind::Replacement(of);
+        self.request(cx, at.id, at.addresses.clone(), kind, close_on_accept);
     }
 
     /// Handles a failed dial of a request.

@@ -38,7 +38,7 @@ impl Overlay {
         if candidates.is_empty() {
             return;
         }
-        let Some(give) = self.choose_transferred(&give, true, cx.edges, cx.rng) else {
+        let Some(give) = self.choose_transferred(cx, &give, true) else {
             return;
         };
         self.ask_nearest(cx, &candidates, PeerRequestKind::EdgeSwap { give });

@@ -12,12 +12,12 @@
 
 use core::time::Duration;
 
-use super::{EdgeLoad, Neighbour, Overlay, OverlayContext, OverlayEffect};
+use super::{Neighbour, Overlay, OverlayContext, OverlayEffect};
 use crate::identity::PeerId;
 use crate::membership::Member;
 use crate::random::RngStream;
 use crate::time::Time;
-use crate::wire::{PeerRequestKind, Permit, Redirect};
+use crate::wire::{PeerRequestKind, Permit};
 
 /// Pause between two pairs, until the last one shows in the degree.
 const PAIR_PAUSE: Duration = Duration::from_millis(300);
@@ -33,21 +33,6 @@ const LIST_ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
 /// The degree in a record that a seed has listed so lately is up to date.
 const FRESH_RECORD: Duration = Duration::from_secs(15);
-
-/// How to give up a surplus neighbour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TrimAction {
-    /// These two neighbours can link with each other instead of with this peer.
-    Pair(PeerId, PeerId),
-    /// All neighbours are linked with each other already, as happens in small networks: no other
-    /// edge can replace one, so the edge to this neighbour is dropped. The network stays connected.
-    Drop(PeerId),
-    /// This neighbour is above its target as well, and can be reached by a detour: drop the edge.
-    DropShared(PeerId),
-    /// No neighbour is above its target and has a detour: find another peer with a surplus
-    /// neighbour.
-    FindPartner,
-}
 
 /// When to look for another peer with a surplus neighbour.
 #[derive(Debug)]
@@ -106,26 +91,62 @@ impl Overlay {
         self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Gives up surplus neighbours.
+    /// Gives up surplus neighbours, if that is due.
     pub(crate) fn trim(&mut self, cx: &mut OverlayContext<'_>) {
         let now = cx.now;
-        let me = cx.identity.id();
-        let (a, b) = match self.choose_surplus(&me, cx.edges, now, cx.rng) {
-            Some(TrimAction::Pair(a, b)) => (a, b),
-            Some(TrimAction::Drop(id) | TrimAction::DropShared(id)) => {
-                cx.fx.counters.edges_given_up += 1;
-                return self.drop_replaced(cx, id);
+        if self.trim_at.is_none_or(|at| at > now) {
+            return;
+        }
+        match self.surplus(now) {
+            0 => {
+                self.surplus_search = SurplusSearch::new();
+                self.trim_at = None;
+                self.schedule_trim(now);
             }
-            Some(TrimAction::FindPartner) => return self.find_surplus_partner(cx),
-            None => return,
+            1 => {
+                self.trim_at = Some(now + cx.rng.scaled(SURPLUS_KEPT_FOR, 0.5, 1.5));
+                if let Some(id) = self.shared_surplus_neighbour(cx) {
+                    self.give_up(cx, id);
+                } else if self.surplus_search.is_due(now, cx.rng) {
+                    self.find_surplus_partner(cx);
+                }
+            }
+            _ => {
+                self.trim_at = Some(now + PAIR_PAUSE);
+                self.pair_surplus(cx);
+            }
+        }
+    }
+
+    /// Lets two surplus neighbours link with each other instead of with this peer.
+    fn pair_surplus(&mut self, cx: &mut OverlayContext<'_>) {
+        let now = cx.now;
+        let free = self.neighbours.iter().filter(|(_, n)| !n.is_promised(now));
+        let free: Vec<PeerId> = free.map(|(id, _)| *id).collect();
+        let mut pairs = Vec::new();
+        for (i, &a) in free.iter().enumerate() {
+            let others = free.iter().skip(i + 1);
+            pairs.extend(others.filter(|&&b| !self.linked(a, b)).map(|&b| (a, b)));
+        }
+        let Some(&(a, b)) = pairs.get(cx.rng.below(pairs.len())) else {
+            // All neighbours are linked with each other already, as happens in small networks: no
+            // other edge can replace one, so one is dropped. The network stays connected.
+            if let Some(id) = self.most_surplus_neighbour(&free) {
+                self.give_up(cx, id);
+            }
+            return;
         };
-        let in_place_of = me;
-        let links = (self.neighbours.get(&a), self.neighbours.get(&b));
-        let (Some(na), Some(nb)) = links else { return };
-        cx.fx.send(nb.link, Permit { peer: a });
-        cx.fx.send(na.link, Redirect { to: nb.record.clone(), in_place_of });
-        self.promise(&a, now);
-        self.promise(&b, now);
+        let Some(n) = self.neighbours.get_mut(&b) else { return };
+        cx.fx.send(n.link, Permit { peer: a });
+        n.promise(now);
+        let record = n.record.clone();
+        self.redirect(cx, &a, record, cx.identity.id());
+    }
+
+    /// Drops an edge without a replacement.
+    fn give_up(&mut self, cx: &mut OverlayContext<'_>, id: PeerId) {
+        cx.fx.counters.edges_given_up += 1;
+        self.drop_replaced(cx, id);
     }
 
     /// Looks for another peer with a surplus neighbour: i-a, u-b become a-b.
@@ -151,77 +172,27 @@ impl Overlay {
         self.ask_member(cx, other, PeerRequestKind::SurplusPairing { give });
     }
 
-    /// Decides how to give up a surplus neighbour, if that is due.
-    fn choose_surplus(
-        &mut self,
-        me: &PeerId,
-        edges: &dyn EdgeLoad,
-        now: Time,
-        rng: &mut RngStream,
-    ) -> Option<TrimAction> {
-        if self.trim_at.is_none_or(|at| at > now) {
-            return None;
-        }
-        match self.surplus(now) {
-            0 => {
-                self.trim_at = None;
-                self.surplus_search = SurplusSearch::new();
-                self.schedule_trim(now);
-                return None;
-            }
-            1 => {
-                self.trim_at = Some(now + rng.scaled(SURPLUS_KEPT_FOR, 0.5, 1.5));
-                if let Some(id) = self.shared_surplus_neighbour(me, edges, now, rng) {
-                    return Some(TrimAction::DropShared(id));
-                }
-                return self.surplus_search.is_due(now, rng).then_some(TrimAction::FindPartner);
-            }
-            _ => self.trim_at = Some(now + PAIR_PAUSE),
-        }
-        let free: Vec<PeerId> = self
-            .neighbours
-            .iter()
-            .filter(|(_, n)| !n.is_promised(now))
-            .map(|(id, _)| *id)
-            .collect();
-        let mut pairs = Vec::new();
-        for (i, &a) in free.iter().enumerate() {
-            let others = free.iter().skip(i + 1);
-            pairs.extend(others.filter(|&&b| !self.linked(a, b)).map(|&b| (a, b)));
-        }
-        match pairs.get(rng.below(pairs.len())) {
-            Some(&(a, b)) => Some(TrimAction::Pair(a, b)),
-            None => self.most_surplus_neighbour(&free).map(TrimAction::Drop),
-        }
-    }
-
     /// A neighbour that is above its target as well and has a detour. An edge is kept while it
     /// carries payload, because a tree would have to find another one.
-    fn shared_surplus_neighbour(
-        &self,
-        me: &PeerId,
-        edges: &dyn EdgeLoad,
-        now: Time,
-        rng: &mut RngStream,
-    ) -> Option<PeerId> {
-        if rng.below(TRIM_ONE_IN) != 0 {
+    fn shared_surplus_neighbour(&self, cx: &mut OverlayContext<'_>) -> Option<PeerId> {
+        if cx.rng.below(TRIM_ONE_IN) != 0 {
             return None;
         }
         let over = self.neighbours.iter().filter(|(id, n)| {
             n.degree > n.target
-                && !n.is_promised(now)
-                && !edges.is_busy(id)
-                && self.has_way_round(me, id)
+                && !n.is_promised(cx.now)
+                && !cx.edges.is_busy(id)
+                && self.has_way_round(&cx.identity.id(), id)
         });
         let candidates: Vec<PeerId> = over.map(|(id, _)| *id).collect();
-        candidates.get(rng.below(candidates.len())).copied()
+        candidates.get(cx.rng.below(candidates.len())).copied()
     }
 
     /// Whether a path of two or three links leads to a neighbour besides the direct edge, by the
     /// neighbours' lists of their own neighbours.
     fn has_way_round(&self, me: &PeerId, to: &PeerId) -> bool {
         let Some(end) = self.neighbours.get(to) else { return false };
-        let near_end = |id: &PeerId| id == to || end.neighbourhood.iter().any(|(x, _)| x == id);
+        let near_end = |id: &PeerId| id == to || end.lists(id);
         self.neighbours.iter().filter(|(id, _)| *id != to).any(|(id, n)| {
             let leads_on = |x: &PeerId| x != id && x != me && near_end(x);
             near_end(id) || n.neighbourhood.iter().any(|(x, _)| x == to || leads_on(x))
@@ -229,9 +200,7 @@ impl Overlay {
     }
 
     fn linked(&self, a: PeerId, b: PeerId) -> bool {
-        let knows = |a: PeerId, b: PeerId| {
-            self.neighbours.get(&a).is_some_and(|n| n.neighbourhood.iter().any(|(id, _)| *id == b))
-        };
+        let knows = |a: PeerId, b: PeerId| self.neighbours.get(&a).is_some_and(|n| n.lists(&b));
         knows(a, b) || knows(b, a)
     }
 

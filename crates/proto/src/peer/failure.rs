@@ -67,9 +67,7 @@ impl Peer {
             ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);
                 let until = self.fx.now() + wait;
-                if let Some(m) = self.membership.members.get_mut(&id) {
-                    m.avoid_until = until;
-                }
+                self.membership.members.avoid(&id, until);
                 self.drop_silent(id);
             }
         }

@@ -270,7 +270,7 @@ impl Peer {
         // A seed that has registered this process has sent its nonce; one before it may still be
         // registered.
         let own = &self.membership.own;
-        let is_unknown = own.nonce.is_none() && !own.has_predecessor;
+        let is_unknown = own.target_inputs.0.is_none() && !own.has_predecessor;
         let acknowledged = acknowledged || is_unknown;
         if !acknowledged {
             self.fx.counters.leaves_unacknowledged += 1;

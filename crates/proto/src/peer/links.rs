@@ -34,6 +34,7 @@ impl Peer {
             return;
         }
         let now = self.fx.now();
+        let observed = info.observed.filter(|_| self.membership.observes_address());
         let link = Link {
             remote: info.remote,
             role: info.role,
@@ -42,7 +43,7 @@ impl Peer {
             up_since: now,
             purpose: LinkPurpose::Unused,
             quota: Quota::new(now),
-            observed: info.observed.filter(|_| self.observes_address()).map(|observed| {
+            observed: observed.map(|observed| {
                 let ip = observed.ip().to_canonical();
                 let local = info.local_address.map(|a| a.ip().to_canonical());
                 Box::new(ObservedAddress { ip, confirmed: local == Some(ip) })

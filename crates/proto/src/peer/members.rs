@@ -120,7 +120,7 @@ impl Peer {
         if learned == MergeOutcome::Newer && known_process != Some(record.process) {
             self.with_broadcast(|b, _| b.forget_progress(&record.id));
         }
-        self.withdraw_loopback(&record.addresses);
+        self.with_membership(|m, cx| m.withdraw_loopback(cx, &record.addresses));
         if matches!(learned, MergeOutcome::New | MergeOutcome::Newer) {
             self.with_broadcast(|b, _| b.review_receipts_at_once(now));
         }

@@ -3,7 +3,8 @@
 //! Each concern keeps its own state and decides for itself; the files here turn decisions into
 //! frames, and frames into calls of the concerns.
 
-mod address;
+#[cfg(test)]
+mod address_tests;
 mod application;
 mod duplicate;
 mod failure;

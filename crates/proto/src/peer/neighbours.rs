@@ -10,8 +10,7 @@ use crate::identity::PeerId;
 use crate::io::{DialError, LinkId};
 use crate::membership::{Membership, MergeOutcome};
 use crate::overlay::{
-    AVOID_UNREACHABLE, EdgeLoad, Neighbour, Overlay, OverlayContext, OverlayEffect, is_accept_from,
-    is_request_from,
+    AVOID_UNREACHABLE, EdgeLoad, Neighbour, Overlay, OverlayContext, OverlayEffect, is_genuine,
 };
 use crate::record::{Address, Presence, SignedRecord};
 use crate::time::Time;
@@ -70,7 +69,7 @@ impl Peer {
                     f.neighbour_up(cx, id);
                 });
                 self.with_broadcast(|b, _| b.neighbour_up(id, now));
-                self.review_address();
+                self.with_membership(Membership::review_address);
                 self.with_broadcast(|b, cx| b.start_sync(cx, link, id));
             }
             OverlayEffect::NeighbourDown { id } => {
@@ -122,7 +121,7 @@ impl Peer {
 
     /// Handles a request for an edge: its record is merged before the overlay decides.
     pub(super) fn on_peer_request(&mut self, link: LinkId, remote: PeerId, f: PeerRequest) {
-        if !is_request_from(&f, remote, self.id()) {
+        if !is_genuine(&f.record, &f.adjacency, remote, self.id()) {
             return self.refuse(link, remote, RefuseReason::WrongIdentity);
         }
         if self.overlay.takes_no_neighbours(&self.membership.own) {
@@ -158,8 +157,9 @@ impl Peer {
         };
         match f {
             PeerReply::Accept(a) => {
-                let is_genuine = is_accept_from(&a, remote, self.id());
-                if !is_genuine || a.record.presence == Presence::Left {
+                if !is_genuine(&a.record, &a.adjacency, remote, self.id())
+                    || a.record.presence == Presence::Left
+                {
                     let why = "the answer does not carry the record of a live peer";
                     return self.refuse_frame(link, why);
                 }
@@ -207,9 +207,7 @@ impl Peer {
             LinkEnd::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
             | LinkEnd::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
                 let until = self.fx.now() + AVOID_UNREACHABLE * 16;
-                if let Some(m) = self.membership.members.get_mut(&id) {
-                    m.avoid_until = until;
-                }
+                self.membership.members.avoid(&id, until);
             }
             _ => {}
         }

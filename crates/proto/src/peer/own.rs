@@ -40,13 +40,13 @@ impl Peer {
         let n = self.membership.registrations.network_size().max(known);
         let limit = self.config.max_degree();
         // Without a seed the last nonce stays.
-        self.membership.own.nonce =
-            self.membership.registrations.nonce().or(self.membership.own.nonce);
-        if self.membership.own.target_inputs == Some((self.membership.own.nonce, n)) {
+        let before = self.membership.own.target_inputs;
+        let nonce = self.membership.registrations.nonce().or(before.0);
+        if before == (nonce, n) {
             return;
         }
-        self.membership.own.target_inputs = Some((self.membership.own.nonce, n));
-        let target = match self.membership.own.nonce {
+        self.membership.own.target_inputs = (nonce, n);
+        let target = match nonce {
             Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
             // Before a seed has answered: the minimum for a connected network.
             None => MIN_TARGET

@@ -35,6 +35,7 @@ impl Peer {
         for effect in core::mem::take(&mut self.membership.effects) {
             match effect {
                 MembershipEffect::Joined => self.with_overlay(Overlay::start_swapping),
+                MembershipEffect::RecordChanged => self.schedule_record_update(),
                 MembershipEffect::Restored => self.with_overlay(Overlay::schedule_swaps),
             }
         }
@@ -71,7 +72,7 @@ impl Peer {
         if !self.with_membership(|m, cx| m.link_up(cx, index, link, info)) {
             return;
         }
-        self.review_address();
+        self.with_membership(Membership::review_address);
         let record = self.current_record();
         self.fx.send(link, Register { record });
         for report in self.failure.reports.values() {
