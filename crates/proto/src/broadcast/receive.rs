@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::ack_view::{AckView, RetentionPolicy};
 use super::acks::ReceivedBatch;
 use super::trees::ArrivalKind;
-use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, StreamState, batch_id};
+use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, batch_id};
 use crate::batch::Batch;
 use crate::config::BroadcastMode;
 use crate::context::Context;
@@ -248,10 +248,6 @@ impl Broadcast {
             wants_names: false,
         };
         self.acks.on_batch(&received, now, &view);
-    }
-
-    pub(crate) fn has_start(&self, stream: StreamId) -> bool {
-        self.store.list.get(stream).is_some_and(StreamState::has_start)
     }
 
     /// Delivers the messages that can be delivered after messages of a stream arrived or were given
