@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, Output, StoreOp};
-use crate::message::{Delivery, StreamId};
+use crate::message::StreamId;
 use crate::wire::Gossip;
 
 /// How long an edge counts as busy after payload went over it.
@@ -268,15 +268,8 @@ impl Broadcast {
         for step in self.store.advance(changed) {
             match step {
                 DeliveryStep::Deliver { retained, from } => {
-                    let delivery = Delivery {
-                        age: retained.age(now),
-                        to: retained.batch.end(),
-                        batch: retained.batch,
-                        from,
-                        neighbour: retained.from,
-                        hops: retained.hops,
-                        received_at: retained.received_at,
-                    };
+                    let end = retained.batch.end();
+                    let delivery = retained.delivery(from, end, now);
                     cx.fx.counters.messages_delivered += delivery.count();
                     cx.fx.output(Output::Deliver(delivery));
                 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
 use crate::identity::PeerId;
-use crate::message::{MessageId, StreamId};
+use crate::message::{Delivery, MessageId, StreamId};
 use crate::small::GrowMap;
 use crate::time::{Time, WallTime};
 use crate::wire::Gossip;
@@ -71,6 +71,19 @@ impl RetainedBatch {
             _ => self.age(now),
         };
         u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The delivery of its messages in `from..to`.
+    pub(crate) fn delivery(self, from: u64, to: u64, now: Time) -> Delivery {
+        Delivery {
+            age: self.age(now),
+            batch: self.batch,
+            from,
+            to,
+            neighbour: self.from,
+            hops: self.hops,
+            received_at: self.received_at,
+        }
     }
 
     /// The frame that sends it to another node; `pulled` if that node has asked for it.
