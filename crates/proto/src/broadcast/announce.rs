@@ -48,13 +48,9 @@ pub(crate) struct Announcer {
 
 impl Announcer {
     pub(crate) const fn new(rng: RngStream) -> Self {
-        Announcer {
-            pending: Vec::new(),
-            announced: GrowMap::new(),
-            announced_before: GrowMap::new(),
-            due: None,
-            rng,
-        }
+        let announced = GrowMap::new();
+        let announced_before = GrowMap::new();
+        Announcer { pending: Vec::new(), announced, announced_before, due: None, rng }
     }
 
     /// Records a received batch; `pushed` if it arrived along its publisher's tree.

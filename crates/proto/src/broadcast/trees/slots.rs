@@ -8,17 +8,6 @@ use crate::identity::PeerId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NeighbourSlot(u16);
 
-impl NeighbourSlot {
-    /// The word of a [`SlotSet`] with its bit.
-    fn word(self) -> usize {
-        usize::from(self.0 / 64)
-    }
-
-    const fn bit(self) -> u64 {
-        1 << (self.0 % 64)
-    }
-}
-
 /// A set of neighbours, as bits: nearly all peers have fewer than 64.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SlotSet {
@@ -32,36 +21,41 @@ pub(super) struct SlotSet {
 }
 
 impl SlotSet {
-    /// The word with the bit of a slot, if there is one.
-    fn word_mut(&mut self, slot: NeighbourSlot) -> Option<&mut u64> {
-        match slot.word() {
-            0 => Some(&mut self.low),
-            word => self.high.as_mut()?.get_mut(word - 1),
-        }
+    fn word_and_bit(slot: NeighbourSlot) -> (usize, u64) {
+        (usize::from(slot.0 / 64), 1 << (slot.0 % 64))
     }
 
     pub(super) fn insert(&mut self, slot: NeighbourSlot) {
-        if slot.word() > 0 {
-            let high = self.high.get_or_insert_default();
-            high.resize(high.len().max(slot.word()), 0);
-        }
-        if let Some(word) = self.word_mut(slot) {
-            *word |= slot.bit();
+        match Self::word_and_bit(slot) {
+            (0, bit) => self.low |= bit,
+            (word, bit) => {
+                let high = self.high.get_or_insert_default();
+                high.resize(high.len().max(word), 0);
+                if let Some(w) = high.get_mut(word - 1) {
+                    *w |= bit;
+                }
+            }
         }
     }
 
     pub(super) fn remove(&mut self, slot: NeighbourSlot) {
-        if let Some(word) = self.word_mut(slot) {
-            *word &= !slot.bit();
+        match Self::word_and_bit(slot) {
+            (0, bit) => self.low &= !bit,
+            (word, bit) => {
+                if let Some(w) = self.high.as_mut().and_then(|h| h.get_mut(word - 1)) {
+                    *w &= !bit;
+                }
+            }
         }
     }
 
     pub(super) fn contains(&self, slot: NeighbourSlot) -> bool {
-        let word = match slot.word() {
-            0 => self.low,
-            word => self.high.as_ref().and_then(|h| h.get(word - 1)).copied().unwrap_or_default(),
-        };
-        word & slot.bit() != 0
+        match Self::word_and_bit(slot) {
+            (0, bit) => self.low & bit != 0,
+            (word, bit) => {
+                self.high.as_ref().and_then(|h| h.get(word - 1)).is_some_and(|w| w & bit != 0)
+            }
+        }
     }
 }
 
