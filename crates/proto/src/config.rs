@@ -4,6 +4,7 @@
 //! would break a guarantee. Each value is read with the method of its name.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -24,25 +25,18 @@ pub enum Preset {
     Wan,
 }
 
+/// The serialised word.
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Preset::Classic => "classic",
-            Preset::Lan => "lan",
-            Preset::Wan => "wan",
-        })
+        self.serialize(f)
     }
 }
 
 impl FromStr for Preset {
     type Err = ConfigError;
     fn from_str(s: &str) -> Result<Self, ConfigError> {
-        match s {
-            "classic" => Ok(Preset::Classic),
-            "lan" => Ok(Preset::Lan),
-            "wan" => Ok(Preset::Wan),
-            other => Err(ConfigError::UnknownPreset(other.chars().take(40).collect())),
-        }
+        let all = [Preset::Classic, Preset::Lan, Preset::Wan];
+        named(all, s).ok_or_else(|| ConfigError::UnknownPreset(s.chars().take(40).collect()))
     }
 }
 
@@ -58,24 +52,24 @@ pub enum BroadcastMode {
     Flood,
 }
 
+/// The serialised word.
 impl fmt::Display for BroadcastMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BroadcastMode::Trees => "trees",
-            BroadcastMode::Flood => "flood",
-        })
+        self.serialize(f)
     }
 }
 
 impl FromStr for BroadcastMode {
     type Err = ConfigError;
     fn from_str(s: &str) -> Result<Self, ConfigError> {
-        match s {
-            "trees" => Ok(BroadcastMode::Trees),
-            "flood" => Ok(BroadcastMode::Flood),
-            other => Err(ConfigError::UnknownBroadcast(other.chars().take(40).collect())),
-        }
+        let all = [BroadcastMode::Trees, BroadcastMode::Flood];
+        named(all, s).ok_or_else(|| ConfigError::UnknownBroadcast(s.chars().take(40).collect()))
     }
+}
+
+/// The value with this name.
+fn named<T: fmt::Display>(all: impl IntoIterator<Item = T>, name: &str) -> Option<T> {
+    all.into_iter().find(|value| value.to_string() == name)
 }
 
 /// A setting with an invalid value.
@@ -256,6 +250,19 @@ impl Config {
     };
 }
 
+/// Checks that the value of a setting is within its limits.
+fn within<T: PartialOrd + fmt::Debug>(
+    name: &'static str,
+    value: T,
+    limits: RangeInclusive<T>,
+    expected: &'static str,
+) -> Result<(), ConfigError> {
+    if limits.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { name, value: format!("{value:?}"), expected })
+}
+
 impl ConfigBuilder {
     /// Checks every value against its range.
     ///
@@ -266,63 +273,35 @@ impl ConfigBuilder {
         let ms = Duration::from_millis;
         let s = Duration::from_secs;
         let day = s(24 * 3600);
-        let between = |name, value: Duration, low: Duration, high: Duration, expected| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(ConfigError::OutOfRange { name, value: format!("{value:?}"), expected })
-            }
-        };
-        let check = |name, ok: bool, value: String, expected| {
-            if ok { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, expected }) }
-        };
-        between("ping_interval", c.ping_interval, ms(10), s(600), "between 10 ms and 10 min")?;
-        between("ping_timeout", c.ping_timeout, ms(5), s(600), "between 5 ms and 10 min")?;
-        check(
-            "ping_timeout",
-            c.misses == 1 || c.ping_timeout <= c.ping_interval,
-            format!("{:?}", c.ping_timeout),
-            "at most ping_interval where misses is above 1",
-        )?;
-        check("misses", (1..=100).contains(&c.misses), c.misses.to_string(), "between 1 and 100")?;
-        between("probe_burst", c.probe_burst, ms(20), s(60), "between 20 ms and 1 min")?;
-        check(
-            "probe_retries",
-            (1..=16).contains(&c.probe_retries),
-            c.probe_retries.to_string(),
-            "between 1 and 16",
-        )?;
-        between("report_window", c.report_window, ms(50), s(600), "between 50 ms and 10 min")?;
-        between("seed_ping_interval", c.seed_ping_interval, ms(50), s(600), "50 ms to 10 min")?;
-        between("lease", c.lease, s(1), day, "between 1 s and 1 day")?;
-        between("lease_refresh", c.lease_refresh, ms(100), c.lease / 2, "at most half the lease")?;
-        between("backoff_min", c.backoff_min, ms(10), s(60), "between 10 ms and 1 min")?;
-        between("backoff_max", c.backoff_max, c.backoff_min, s(600), "backoff_min to 10 min")?;
-        between("registry_exchange", c.registry_exchange, ms(100), s(600), "100 ms to 10 min")?;
-        between("push_delay", c.push_delay, ms(1), s(10), "between 1 ms and 10 s")?;
-        between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
-        between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
-        between("swap_interval", c.swap_interval, ms(100), day, "between 100 ms and 1 day")?;
-        check(
-            "dial_candidates",
-            (1..=16).contains(&c.dial_candidates),
-            c.dial_candidates.to_string(),
-            "between 1 and 16",
-        )?;
-        check(
-            "max_degree",
-            c.max_degree.is_none_or(|d| (1..=MAX_TARGET).contains(&d)),
-            format!("{:?}", c.max_degree),
-            "between 1 and 1024",
-        )?;
-        check(
-            "retention_bytes",
-            (MAX_PAYLOAD as u64..=1 << 40).contains(&c.retention_bytes),
-            c.retention_bytes.to_string(),
-            "between 1 MiB and 1 TiB",
-        )?;
-        between("retention_age", c.retention_age, s(1), day * 30, "between 1 s and 30 days")?;
-        between("fetch_timeout", c.fetch_timeout, ms(10), s(600), "between 10 ms and 10 min")?;
+        within("ping_interval", c.ping_interval, ms(10)..=s(600), "between 10 ms and 10 min")?;
+        within("ping_timeout", c.ping_timeout, ms(5)..=s(600), "between 5 ms and 10 min")?;
+        if c.misses != 1 {
+            let expected = "at most ping_interval where misses is above 1";
+            within("ping_timeout", c.ping_timeout, ms(5)..=c.ping_interval, expected)?;
+        }
+        within("misses", c.misses, 1..=100, "between 1 and 100")?;
+        within("probe_burst", c.probe_burst, ms(20)..=s(60), "between 20 ms and 1 min")?;
+        within("probe_retries", c.probe_retries, 1..=16, "between 1 and 16")?;
+        within("report_window", c.report_window, ms(50)..=s(600), "between 50 ms and 10 min")?;
+        within("seed_ping_interval", c.seed_ping_interval, ms(50)..=s(600), "50 ms to 10 min")?;
+        within("lease", c.lease, s(1)..=day, "between 1 s and 1 day")?;
+        within("lease_refresh", c.lease_refresh, ms(100)..=c.lease / 2, "at most half the lease")?;
+        within("backoff_min", c.backoff_min, ms(10)..=s(60), "between 10 ms and 1 min")?;
+        within("backoff_max", c.backoff_max, c.backoff_min..=s(600), "backoff_min to 10 min")?;
+        within("registry_exchange", c.registry_exchange, ms(100)..=s(600), "100 ms to 10 min")?;
+        within("push_delay", c.push_delay, ms(1)..=s(10), "between 1 ms and 10 s")?;
+        within("tombstone", c.tombstone, s(60)..=day * 30, "between 1 min and 30 days")?;
+        within("sync_interval", c.sync_interval, ms(100)..=s(3600), "between 100 ms and 1 h")?;
+        within("swap_interval", c.swap_interval, ms(100)..=day, "between 100 ms and 1 day")?;
+        within("dial_candidates", c.dial_candidates, 1..=16, "between 1 and 16")?;
+        if c.max_degree.is_some() {
+            let limits = Some(1)..=Some(MAX_TARGET);
+            within("max_degree", c.max_degree, limits, "between 1 and 1024")?;
+        }
+        let bytes = MAX_PAYLOAD as u64..=1 << 40;
+        within("retention_bytes", c.retention_bytes, bytes, "between 1 MiB and 1 TiB")?;
+        within("retention_age", c.retention_age, s(1)..=day * 30, "between 1 s and 30 days")?;
+        within("fetch_timeout", c.fetch_timeout, ms(10)..=s(600), "between 10 ms and 10 min")?;
         Ok(c)
     }
 }

@@ -210,13 +210,8 @@ impl Identity {
     /// Signs `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
-        self.sign_made(|| message)
-    }
-
-    /// Signs the message that `message` makes, if this identity has a key.
-    pub(crate) fn sign_made<M: AsRef<[u8]>>(&self, message: impl FnOnce() -> M) -> Signature {
         match &self.key {
-            Key::Pair(key) => Signature(key.sign(message().as_ref()).to_bytes()),
+            Key::Pair(key) => Signature(key.sign(message).to_bytes()),
             Key::Unsigned(_) => Signature::EMPTY,
         }
     }

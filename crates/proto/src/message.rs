@@ -42,6 +42,13 @@ pub struct MessageId {
     pub sequence: u64,
 }
 
+impl StreamId {
+    /// The id of a message of the stream.
+    pub(crate) const fn message(self, sequence: u64) -> MessageId {
+        MessageId { publisher: self.publisher, epoch: self.epoch, sequence }
+    }
+}
+
 impl MessageId {
     /// The stream of the message.
     #[must_use]
@@ -106,8 +113,7 @@ impl Message {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> MessageId {
-        let StreamId { publisher, epoch } = self.batch.stream();
-        MessageId { publisher, epoch, sequence: self.sequence }
+        self.batch.stream().message(self.sequence)
     }
 
     /// Its topic; at most [`MAX_TOPIC`](crate::limits::MAX_TOPIC) bytes, may be empty.

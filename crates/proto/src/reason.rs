@@ -61,31 +61,10 @@ pub enum CloseReason {
     OtherNetwork,
 }
 
-impl CloseReason {
-    /// The reason as a word, for logs and counters.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CloseReason::Leaving => "leaving",
-            CloseReason::Done => "done",
-            CloseReason::EdgeTransferred => "edge_transferred",
-            CloseReason::Duplicate => "duplicate",
-            CloseReason::Full => "full",
-            CloseReason::Idle => "idle",
-            CloseReason::NoSignOfLife => "no_sign_of_life",
-            CloseReason::ProtocolViolation => "protocol_violation",
-            CloseReason::TooSlow => "too_slow",
-            CloseReason::Limit => "limit",
-            CloseReason::DeclaredDead => "declared_dead",
-            CloseReason::Incompatible => "incompatible",
-            CloseReason::OtherNetwork => "other_network",
-        }
-    }
-}
-
+/// The serialised word.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }
 
@@ -171,31 +150,9 @@ pub enum RefuseReason {
     DuplicateIdentity,
 }
 
-impl RefuseReason {
-    /// The reason as a word, for logs and counters.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            RefuseReason::Full => "full",
-            RefuseReason::AlreadyNeighbours => "already_neighbours",
-            RefuseReason::Crossed => "crossed",
-            RefuseReason::DeclaredDead => "declared_dead",
-            RefuseReason::WrongIdentity => "wrong_identity",
-            RefuseReason::NoPermit => "no_permit",
-            RefuseReason::NoEdgeToTransfer => "no_edge_to_transfer",
-            RefuseReason::Leaving => "leaving",
-            RefuseReason::Stale => "stale",
-            RefuseReason::TargetTooHigh => "target_too_high",
-            RefuseReason::RegistryFull => "registry_full",
-            RefuseReason::TooManyRequests => "too_many_requests",
-            RefuseReason::LoopbackAddress => "loopback_address",
-            RefuseReason::DuplicateIdentity => "duplicate_identity",
-        }
-    }
-}
-
+/// The serialised word.
 impl fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }

@@ -134,7 +134,6 @@ impl Announcer {
                 if is_sent || self.knows(neighbour, n) {
                     continue;
                 }
-                let StreamId { publisher, epoch } = n.stream;
                 let full = ranges.len() >= MAX_PULL_RANGES;
                 let touches =
                     |r: &&mut Range| r.stream() == n.stream && r.from <= n.to && n.from <= r.to;
@@ -142,7 +141,7 @@ impl Announcer {
                     Some(r) => (r.from, r.to) = (r.from.min(n.from), r.to.max(n.to)),
                     // The next comparison of message lists finds the others.
                     None if full => break,
-                    None => ranges.push(Range { publisher, epoch, from: n.from, to: n.to }),
+                    None => ranges.push(Range::new(n.stream, n.from, n.to)),
                 }
             }
             if !ranges.is_empty() {
@@ -196,8 +195,7 @@ mod tests {
         );
         let b = batch(20, 1);
         announcer.record_batch(&b, None, true, Time::ZERO);
-        let StreamId { publisher, epoch } = b.stream();
-        announcer.on_announced(A, &Range { publisher, epoch, from: 20, to: 21 }, Time::ZERO);
+        announcer.on_announced(A, &Range::new(b.stream(), 20, 21), Time::ZERO);
         assert!(
             announcer.take_announcements([A, B].into_iter(), Time::ZERO, |n, _| *n == B).is_empty(),
             "A has it, B gets it"

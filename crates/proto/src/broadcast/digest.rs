@@ -101,10 +101,9 @@ pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range>
         let (gaps, next) = entry.map_or((&[][..], 0), |e| (e.gaps.as_slice(), e.next));
         let missing = ours.gaps();
         let given = |&(from, to): &(u64, u64)| {
-            let StreamId { publisher, epoch } = stream;
             let (from, to) = (from.max(ours.oldest_available()), to.min(ours.proven_next()));
             let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
-            (!none).then_some(Range { publisher, epoch, from, to })
+            (!none).then_some(Range::new(stream, from, to))
         };
         ranges.extend(gaps.iter().chain([&(next, u64::MAX)]).filter_map(given));
         if ranges.len() >= MAX_PULL_RANGES {

@@ -31,7 +31,8 @@ impl Broadcast {
     /// See [`Peer::fetch`](crate::Peer::fetch).
     pub(crate) fn fetch(&mut self, cx: &mut Context<'_>, id: MessageId) {
         let now = cx.now;
-        if let Some(message) = self.held_message(&id) {
+        let retained = self.store.retention.batch_with(&id);
+        if let Some(message) = retained.and_then(|k| k.batch.message(id.sequence)) {
             return self.end_fetch(cx, id, Some(message));
         }
         if self.fetches.len() >= MAX_FETCHES {
@@ -43,10 +44,6 @@ impl Broadcast {
         let fetch = Fetch { asked: BTreeSet::new(), next: now, until };
         self.fetches.get_or_insert(id, || fetch);
         self.run_fetches(cx);
-    }
-
-    fn held_message(&self, id: &MessageId) -> Option<Message> {
-        self.store.batch_with(id)?.batch.message(id.sequence)
     }
 
     fn end_fetch(&mut self, cx: &mut Context<'_>, id: MessageId, message: Option<Message>) {
@@ -67,11 +64,11 @@ impl Broadcast {
         for id in due {
             let Some(f) = self.fetches.get_mut(&id) else { continue };
             // The publisher comes first: it is the likeliest to hold the message.
-            let mut left: Vec<PeerId> =
-                cx.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
-            left.sort_by_key(|n| *n != id.publisher);
+            let others = cx.overlay.neighbours.iter().filter(|(n, _)| !f.asked.contains(n));
+            let mut left: Vec<(PeerId, LinkId)> = others.map(|(n, edge)| (*n, edge.link)).collect();
+            left.sort_by_key(|(n, _)| *n != id.publisher);
             if left.is_empty() || f.until <= now {
-                if !left.is_empty() || now >= f.until || f.asked.is_empty() {
+                if f.until <= now || f.asked.is_empty() {
                     self.end_fetch(cx, id, None);
                 } else {
                     // All neighbours were asked: wait for their answers until the end.
@@ -80,11 +77,9 @@ impl Broadcast {
                 continue;
             }
             f.next = now + FETCH_INTERVAL;
-            for neighbour in left.into_iter().take(FETCH_WIDTH) {
+            for (neighbour, link) in left.into_iter().take(FETCH_WIDTH) {
                 f.asked.insert(neighbour);
-                if let Some(n) = cx.overlay.neighbours.get(&neighbour) {
-                    cx.fx.send(n.link, GetData { id });
-                }
+                cx.fx.send(link, GetData { id });
             }
         }
     }
@@ -109,7 +104,7 @@ impl Broadcast {
             cx.fx.counters.data_refused += 1;
             return cx.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
-        let retained = self.store.batch_with(&id);
+        let retained = self.store.retention.batch_with(&id);
         let age_ms = retained.map(|k| k.age_ms(now, cx.fx.wall_clock()));
         let batch = retained.map(|k| k.batch.clone());
         let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;

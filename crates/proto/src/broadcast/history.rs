@@ -45,18 +45,10 @@ impl CatchUp {
 
     /// Removes streams of a publisher that are delivered, or reported as gaps, by now.
     pub(crate) fn on_delivered(&mut self, list: &MessageList, publisher: PeerId) {
-        if self.undelivered.is_empty() {
-            return;
-        }
         let first = StreamId { publisher, epoch: 0 };
         let all = first..=StreamId { epoch: u64::MAX, ..first };
-        let is_done = |(stream, next): (&StreamId, &u64)| {
-            has_delivered(list, *stream, *next).then_some(*stream)
-        };
-        let done: Vec<StreamId> = self.undelivered.range(all).filter_map(is_done).collect();
-        for stream in done {
-            self.undelivered.remove(&stream);
-        }
+        let is_done = |stream: &StreamId, next: &mut u64| has_delivered(list, *stream, *next);
+        self.undelivered.extract_if(all, is_done).for_each(drop);
     }
 }
 

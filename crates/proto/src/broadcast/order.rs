@@ -6,7 +6,7 @@
 
 use super::message_list::MessageList;
 use super::retention::{RetainedBatch, Retention};
-use crate::message::{MessageId, StreamId};
+use crate::message::StreamId;
 
 /// The next step of delivery.
 #[derive(Debug)]
@@ -42,13 +42,11 @@ fn advance_one(
     stream: StreamId,
     steps: &mut Vec<DeliveryStep>,
 ) -> bool {
-    let StreamId { publisher, epoch } = stream;
     let Some(seen) = list.get(stream) else { return true };
     let (mut at, end, known) = (seen.delivered(), seen.high_water(), seen.end());
     while at < end {
-        let id = MessageId { publisher, epoch, sequence: at };
         let from = at;
-        if let Some(k) = retention.batch_with(&id) {
+        if let Some(k) = retention.batch_with(&stream.message(at)) {
             at = k.batch.end();
             steps.push(DeliveryStep::Deliver { retained: k.clone(), from });
         } else {
@@ -68,6 +66,7 @@ mod tests {
     use crate::batch::{Batch, BatchBuilder};
     use crate::broadcast::RetentionNeed;
     use crate::identity::Identity;
+    use crate::message::MessageId;
     use crate::time::{Time, WallTime};
 
     struct Rig {

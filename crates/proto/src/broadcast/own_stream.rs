@@ -129,17 +129,13 @@ impl Broadcast {
         }
         cx.fx.store(ops);
         // Sign and record its messages under the new epoch.
-        let renumbered = |b: &Batch| BatchBuilder::with_epoch(b, epoch);
-        for batch in retained
-            .iter()
-            .flat_map(|b| seal_group([renumbered(b)], cx.identity))
-            .collect::<Vec<_>>()
-        {
+        let identity = cx.identity;
+        let renumbered = |b: &Batch| seal_group([BatchBuilder::with_epoch(b, epoch)], identity);
+        for batch in retained.iter().flat_map(renumbered) {
             let receipt = self.outbox.receipt_requested > batch.first();
             self.receive(cx, &batch, Arrival::own(false, receipt));
         }
-        let sealed = sealed.iter().flat_map(|b| seal_group([renumbered(b)], cx.identity)).collect();
-        self.outbox.requeue_sealed(sealed);
+        self.outbox.requeue_sealed(sealed.iter().flat_map(renumbered).collect());
     }
 
     /// Records and reports that the stream has another epoch, after the seeds were told.

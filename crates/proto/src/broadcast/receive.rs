@@ -6,14 +6,14 @@ use core::time::Duration;
 use super::ack_view::RetentionPolicy;
 use super::acks::ReceivedBatch;
 use super::trees::ArrivalKind;
-use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, StreamState, batch_id};
+use super::{Broadcast, DeliveryStep, MessageList, ReceiveOutcome, batch_id};
 use crate::batch::Batch;
 use crate::config::BroadcastMode;
 use crate::context::Context;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, Output, StoreOp};
-use crate::message::{Delivery, StreamId};
+use crate::message::StreamId;
 use crate::wire::Gossip;
 
 /// How long an edge counts as busy after payload went over it.
@@ -250,10 +250,6 @@ impl Broadcast {
         acks.on_batch(&received, now, &view);
     }
 
-    pub(crate) fn has_start(&self, stream: StreamId) -> bool {
-        self.store.list.get(stream).is_some_and(StreamState::has_start)
-    }
-
     /// Delivers the messages that can be delivered after messages of a stream arrived or were given
     /// up.
     pub(crate) fn deliver(&mut self, cx: &mut Context<'_>, changed: StreamId) {
@@ -272,15 +268,8 @@ impl Broadcast {
         for step in self.store.advance(changed) {
             match step {
                 DeliveryStep::Deliver { retained, from } => {
-                    let delivery = Delivery {
-                        age: retained.age(now),
-                        to: retained.batch.end(),
-                        batch: retained.batch,
-                        from,
-                        neighbour: retained.from,
-                        hops: retained.hops,
-                        received_at: retained.received_at,
-                    };
+                    let end = retained.batch.end();
+                    let delivery = retained.delivery(from, end, now);
                     cx.fx.counters.messages_delivered += delivery.count();
                     cx.fx.output(Output::Deliver(delivery));
                 }

@@ -7,10 +7,9 @@
 //! driver with a consumer reports how far the consumer is, and only that mark is stored: then
 //! messages that the consumer had not processed are delivered again.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::{Broadcast, MessageStore, RetainedBatch, batch_id};
+use super::{Broadcast, MessageStore, batch_id};
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::identity::PeerId;
@@ -109,7 +108,7 @@ pub(crate) fn restore(
             // The consumer may have processed a part of the last batch.
             end = k.batch.end().min(mark).max(end);
             *latest = k.arrival_order().max(*latest);
-            delivered.push((*latest, delivery(k, end)));
+            delivered.push((*latest, k.clone().delivery(k.batch.first(), end, now)));
         }
         if end == mark {
             store.list.lower_oldest_retained(stream, oldest_retained);
@@ -126,20 +125,10 @@ pub(crate) fn previous_stream_of(batch: &Batch) -> Option<(StreamId, u64)> {
     Some((stream, previous.next))
 }
 
-fn delivery(k: &RetainedBatch, to: u64) -> Delivery {
-    Delivery {
-        age: Duration::MAX,
-        batch: k.batch.clone(),
-        from: k.batch.first(),
-        to,
-        neighbour: None,
-        hops: k.hops,
-        received_at: k.received_at,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
     use crate::batch::BatchBuilder;
     use crate::broadcast::Arrival;

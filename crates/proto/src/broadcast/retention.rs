@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
 use crate::identity::PeerId;
-use crate::message::{MessageId, StreamId};
+use crate::message::{Delivery, MessageId, StreamId};
 use crate::small::GrowMap;
 use crate::time::{Time, WallTime};
+use crate::wire::Gossip;
 
 /// The part of the space for batches that are needed.
 const PROTECTED_DIVISOR: u64 = 2;
@@ -72,6 +73,31 @@ impl RetainedBatch {
         u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
     }
 
+    /// The delivery of its messages in `from..to`.
+    pub(crate) fn delivery(self, from: u64, to: u64, now: Time) -> Delivery {
+        Delivery {
+            age: self.age(now),
+            batch: self.batch,
+            from,
+            to,
+            neighbour: self.from,
+            hops: self.hops,
+            received_at: self.received_at,
+        }
+    }
+
+    /// The frame that sends it to another node; `pulled` if that node has asked for it.
+    pub(crate) fn gossip(&self, pulled: bool, now: Time, wall: WallTime) -> Gossip {
+        Gossip {
+            hops: self.hops.saturating_add(1),
+            explores: false,
+            receipt: false,
+            pulled,
+            age_ms: self.age_ms(now, wall),
+            batch: self.batch.clone(),
+        }
+    }
+
     /// Larger than the number of every batch that arrived earlier.
     pub(crate) const fn arrival_order(&self) -> u64 {
         self.arrival_order
@@ -80,8 +106,7 @@ impl RetainedBatch {
 
 /// The id of a batch: that of its first message.
 pub(crate) fn batch_id(batch: &Batch) -> MessageId {
-    let StreamId { publisher, epoch } = batch.stream();
-    MessageId { publisher, epoch, sequence: batch.first() }
+    batch.stream().message(batch.first())
 }
 
 /// The retained batches.
@@ -105,18 +130,15 @@ pub(crate) struct Retention {
 
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
-        let batches = GrowMap::new();
-        let arrivals = BTreeMap::new();
-        let protected = BTreeMap::new();
         Retention {
-            batches,
-            arrivals,
+            batches: GrowMap::new(),
+            arrivals: BTreeMap::new(),
             next: 0,
             messages: 0,
             bytes: 0,
             max_bytes,
             max_age,
-            protected,
+            protected: BTreeMap::new(),
             protected_bytes: 0,
             eviction_cursor: 0,
         }
@@ -327,14 +349,9 @@ impl Retention {
     }
 
     /// The first retained number of a stream from `from` on.
-    pub(crate) fn first_retained_from(
-        &self,
-        StreamId { publisher, epoch }: StreamId,
-        from: u64,
-    ) -> Option<u64> {
-        let from = MessageId { publisher, epoch, sequence: from };
-        let to = MessageId { sequence: u64::MAX, ..from };
-        self.batches.range(from..=to).next().map(|(id, _)| id.sequence)
+    pub(crate) fn first_retained_from(&self, stream: StreamId, from: u64) -> Option<u64> {
+        let ids = stream.message(from)..=stream.message(u64::MAX);
+        self.batches.range(ids).next().map(|(id, _)| id.sequence)
     }
 
     /// Retained batches with messages of one stream in `from..to`, ascending.
@@ -344,8 +361,7 @@ impl Retention {
         from: u64,
         to: u64,
     ) -> impl Iterator<Item = &RetainedBatch> {
-        let StreamId { publisher, epoch } = stream;
-        let id = MessageId { publisher, epoch, sequence: from };
+        let id = stream.message(from);
         // The batch that holds `from` may begin before it.
         let first = self.batch_with(&id).map_or(id, |k| batch_id(&k.batch));
         let last = MessageId { sequence: to.max(first.sequence), ..id };

@@ -4,12 +4,11 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use super::order;
-use super::{DeliveryStep, InsertOutcome, MessageList, RetainedBatch, Retention, RetentionNeed};
+use super::{DeliveryStep, InsertOutcome, MessageList, Retention, RetentionNeed};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
-use crate::message::{MessageId, StreamId};
-use crate::snapshot::PublisherView;
+use crate::message::StreamId;
 use crate::time::{Time, WallTime};
 
 /// The message list and the retained batches.
@@ -122,24 +121,6 @@ impl MessageStore {
     /// The steps of delivery that are possible after a stream has changed.
     pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<DeliveryStep> {
         order::advance(&mut self.list, &self.retention, changed)
-    }
-
-    /// The batch that holds a message, if it is retained.
-    pub(crate) fn batch_with(&self, id: &MessageId) -> Option<&RetainedBatch> {
-        self.retention.batch_with(id)
-    }
-
-    pub(crate) fn publishers(&self) -> Vec<PublisherView> {
-        self.list
-            .iter()
-            .map(|(&StreamId { publisher, epoch }, s)| PublisherView {
-                publisher,
-                epoch,
-                high_water: s.high_water(),
-                gaps: s.gaps(),
-                received: s.received(),
-            })
-            .collect()
     }
 }
 

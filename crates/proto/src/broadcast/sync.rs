@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::message::StreamId;
 use crate::time::Time;
-use crate::wire::{Announce, Gossip, Pull, PullEnd, Range, Summary, SummaryEntry};
+use crate::wire::{Announce, Pull, PullEnd, Range, Summary, SummaryEntry};
 
 /// Bytes sent at once to a neighbour that grafts. It has grafted on others as well, which send it
 /// the same: more is announced, and pulled from one of them.
@@ -81,13 +81,9 @@ impl Broadcast {
         let now = cx.now;
         if now >= self.next_sync {
             self.next_sync = now + self.rng.scaled(cx.config.sync_interval(), 0.75, 1.25);
-            self.compare_with_one(cx);
+            self.compare_with(cx, 1);
             self.missing.review(&self.store.list, now);
         }
-    }
-
-    fn compare_with_one(&mut self, cx: &mut Context<'_>) {
-        self.compare_with(cx, 1);
     }
 
     pub(crate) fn compare_with_some(&mut self, cx: &mut Context<'_>) {
@@ -156,13 +152,13 @@ impl Broadcast {
 
     /// Looks for the start of a stream after a message of it arrived without the first one.
     pub(crate) fn find_stream_start(&mut self, cx: &mut Context<'_>, stream: StreamId) {
-        if self.has_start(stream) || self.unknown_starts.contains_key(&stream) {
+        let seen = self.store.list.get(stream);
+        if seen.is_some_and(StreamState::has_start) || self.unknown_starts.contains_key(&stream) {
             return;
         }
         let oldest_retained = self.missing.oldest_retained(stream);
         // Such a young stream began while this peer participated, or nearly.
-        let first = self.store.list.get(stream).map_or(0, StreamState::first);
-        let is_young = first < MAX_BATCH_MESSAGES as u64;
+        let is_young = seen.map_or(0, StreamState::first) < MAX_BATCH_MESSAGES as u64;
         let is_full = self.unknown_starts.len() >= MAX_MISSING_STREAMS;
         if is_young || oldest_retained == Some(0) || self.is_established(cx) || is_full {
             return self.store.list.set_start(stream, 0);
@@ -225,10 +221,7 @@ impl Broadcast {
     /// Pulls missing ranges, and gives up those that no neighbour has.
     pub(crate) fn run_pulls(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
-        match self.missing.take_refused() {
-            0 => {}
-            refused => cx.fx.counters.missing_refused += refused,
-        }
+        cx.fx.counters.missing_refused += self.missing.take_refused();
         if self.missing.deadline().is_none_or(|at| at > now) {
             return;
         }
@@ -268,22 +261,13 @@ impl Broadcast {
         let (mut bytes, mut batches) = (0, 0u32);
         let (now, wall) = (cx.now, cx.fx.wall_clock());
         'all: for r in &f.ranges {
-            let mut last = None;
             for k in self.store.retention.range(r.stream(), r.from, r.to) {
                 if bytes >= MAX_PULL_BYTES || batches >= MAX_PULL_BATCHES {
                     break 'all;
                 }
-                if last == Some(k.batch.first()) {
-                    continue;
-                }
-                last = Some(k.batch.first());
                 bytes += k.batch.size();
                 batches += 1;
-                let hops = k.hops.saturating_add(1);
-                let (explores, receipt, pulled) = (false, false, true);
-                let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
-                let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
-                cx.fx.send_as(link, gossip, Class::History);
+                cx.fx.send_as(link, k.gossip(true, now, wall), Class::History);
             }
         }
         cx.fx.counters.batches_pulled += u64::from(batches);
@@ -319,30 +303,24 @@ impl Broadcast {
         let mut remaining = Vec::new();
         for entry in have {
             let stream = entry.stream();
-            let StreamId { publisher, epoch } = stream;
             // The other end learns of a stream that is unknown to it by comparison.
             let Some(end) = self.store.list.get(stream).map(StreamState::end) else { continue };
             let gaps = entry.gaps.iter().copied().chain([(entry.next, end)]);
             let mut last = None;
             for (from, to) in gaps {
                 for k in self.store.retention.range(stream, from, to) {
-                    if last == Some(k.batch.first()) {
+                    let first = k.batch.first();
+                    if last.replace(first) == Some(first) {
                         continue;
                     }
-                    last = Some(k.batch.first());
                     if bytes + k.batch.size() > MAX_CATCH_UP_BYTES || batches >= MAX_PULL_BATCHES {
-                        let from = from.max(k.batch.first());
-                        remaining.push(Range { publisher, epoch, from, to });
+                        remaining.push(Range::new(stream, from.max(first), to));
                         break;
                     }
                     bytes += k.batch.size();
                     batches += 1;
-                    let hops = k.hops.saturating_add(1);
-                    let (explores, receipt, pulled) = (false, false, false);
-                    let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
-                    let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
                     cx.fx.counters.batches_caught_up += 1;
-                    cx.fx.send_as(link, gossip, Class::Payload);
+                    cx.fx.send_as(link, k.gossip(false, now, wall), Class::Payload);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The state of broadcast for status commands, views and checkers.
 
-use super::{Broadcast, RetainedBatch};
-use crate::message::MessageId;
+use super::{Broadcast, RetainedBatch, StreamState};
+use crate::message::{MessageId, StreamId};
 use crate::snapshot::{PublisherView, TreeView};
 
 impl Broadcast {
@@ -31,7 +31,14 @@ impl Broadcast {
 
     /// See [`Peer::publishers`](crate::Peer::publishers).
     pub(crate) fn publishers(&self) -> Vec<PublisherView> {
-        self.store.publishers()
+        let view = |(&StreamId { publisher, epoch }, s): (&StreamId, &StreamState)| PublisherView {
+            publisher,
+            epoch,
+            high_water: s.high_water(),
+            gaps: s.gaps(),
+            received: s.received(),
+        };
+        self.store.list.iter().map(view).collect()
     }
 
     /// The batches that hold the newest `limit` messages, or those before `before`.

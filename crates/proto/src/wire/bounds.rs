@@ -53,12 +53,10 @@ fn marks(marks: &[StreamMark]) -> Result<(), &'static str> {
     if marks.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err("streams out of order") }
 }
 
-fn one_range_each(ranges: &[Range]) -> Result<(), &'static str> {
-    within(ranges.len(), MAX_CONFIRM_STREAMS, "too many streams")?;
-    if ranges.iter().any(|r| r.from >= r.to) {
-        return Err("an empty range");
-    }
-    let in_order = ranges.is_sorted_by(|a, b| a.stream() < b.stream());
+fn one_range_each(list: &[Range]) -> Result<(), &'static str> {
+    within(list.len(), MAX_CONFIRM_STREAMS, "too many streams")?;
+    ranges(list)?;
+    let in_order = list.is_sorted_by(|a, b| a.stream() < b.stream());
     if in_order { Ok(()) } else { Err("streams out of order") }
 }
 

@@ -339,6 +339,10 @@ pub struct Range {
 }
 
 impl Range {
+    pub(crate) const fn new(stream: StreamId, from: u64, to: u64) -> Self {
+        Range { publisher: stream.publisher, epoch: stream.epoch, from, to }
+    }
+
     /// The stream of the range.
     #[must_use]
     pub const fn stream(&self) -> StreamId {

@@ -1,8 +1,8 @@
 //! The step from a well-formed frame to one with valid signatures.
 
 use core::ops::Deref;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::frame::Frame;
 use super::overlay::PeerReply;
@@ -45,11 +45,36 @@ fn fingerprint(digest: &[u8; 32], signature: &Signature) -> [u8; 32] {
     *h.finalize().as_bytes()
 }
 
-/// Statements that were checked already, oldest first.
-#[derive(Debug, Default)]
-struct CheckedSignatures {
-    known: BTreeSet<[u8; 32]>,
-    order: VecDeque<[u8; 32]>,
+/// The last entries, in the order of their insertion.
+#[derive(Debug)]
+struct Recent<K, V> {
+    known: BTreeMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Recent { known: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<K: Ord + Copy, V> Recent<K, V> {
+    /// Inserts an entry; beyond `limit`, the oldest one is forgotten.
+    fn insert(&mut self, key: K, value: V, limit: usize) {
+        if self.known.insert(key, value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > limit
+                && let Some(old) = self.order.pop_front()
+            {
+                self.known.remove(&old);
+            }
+        }
+    }
+}
+
+/// A poisoned lock only means that the task of another link panicked between two inserts.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Checks signatures, and remembers the last valid ones: the same record or message arrives from
@@ -57,8 +82,10 @@ struct CheckedSignatures {
 /// the task that runs the protocol, so that a flood of bad signatures cannot stall that task.
 #[derive(Debug)]
 pub struct Verifier {
-    checked: Mutex<CheckedSignatures>,
-    keys: Mutex<Keys>,
+    /// The fingerprints of statements that were checked.
+    checked: Mutex<Recent<[u8; 32], ()>>,
+    /// The prepared keys of signers.
+    keys: Mutex<Recent<PeerId, PublicKey>>,
     /// Number of nodes that share it; the caches are as many times as large.
     nodes: usize,
 }
@@ -67,13 +94,6 @@ impl Default for Verifier {
     fn default() -> Self {
         Self::for_nodes(1)
     }
-}
-
-/// Keys that were used lately, oldest first.
-#[derive(Debug, Default)]
-struct Keys {
-    known: BTreeMap<PeerId, PublicKey>,
-    order: VecDeque<PeerId>,
 }
 
 impl Verifier {
@@ -190,17 +210,7 @@ impl Verifier {
     /// # Errors
     /// The signature is invalid.
     pub fn signed<T: Statement>(&self, s: &Signed<T>) -> Result<(), VerifyError> {
-        let digest = s.digest();
-        let fingerprint = fingerprint(&digest, s.signature());
-        if self.is_known(&fingerprint) {
-            return Ok(());
-        }
-        let key = self.key(&s.signer()).ok_or(VerifyError(T::DOMAIN))?;
-        if !key.has_signed(&digest, s.signature()) {
-            return Err(VerifyError(T::DOMAIN));
-        }
-        self.remember(fingerprint);
-        Ok(())
+        self.check(&s.signer(), &s.digest(), s.signature(), T::DOMAIN)
     }
 
     /// Checks a batch.
@@ -208,16 +218,26 @@ impl Verifier {
     /// # Errors
     /// The signature is invalid.
     pub fn batch(&self, b: &Batch) -> Result<(), VerifyError> {
-        let digest = b.digest();
-        let fingerprint = fingerprint(&digest, b.signature());
-        if self.is_known(&fingerprint) {
+        self.check(&b.publisher(), &b.digest(), b.signature(), "batch")
+    }
+
+    /// Checks the signature of a statement of this kind, unless that was done before.
+    fn check(
+        &self,
+        signer: &PeerId,
+        digest: &[u8; 32],
+        signature: &Signature,
+        kind: &'static str,
+    ) -> Result<(), VerifyError> {
+        let fingerprint = fingerprint(digest, signature);
+        if lock(&self.checked).known.contains_key(&fingerprint) {
             return Ok(());
         }
-        let key = self.key(&b.publisher()).ok_or(VerifyError("batch"))?;
-        if !key.has_signed(&digest, b.signature()) {
-            return Err(VerifyError("batch"));
+        if !self.key(signer).is_some_and(|key| key.has_signed(digest, signature)) {
+            return Err(VerifyError(kind));
         }
-        self.remember(fingerprint);
+        let limit = VERIFIED_CACHE.saturating_mul(self.nodes);
+        lock(&self.checked).insert(fingerprint, (), limit);
         Ok(())
     }
 
@@ -252,40 +272,12 @@ impl Verifier {
 
     /// The prepared key of a signer.
     fn key(&self, id: &PeerId) -> Option<PublicKey> {
-        let lock = || self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(key) = lock().known.get(id) {
+        if let Some(key) = lock(&self.keys).known.get(id) {
             return Some(*key);
         }
         let key = PublicKey::of(id)?;
-        let mut keys = lock();
-        if keys.known.insert(*id, key).is_none() {
-            keys.order.push_back(*id);
-            if keys.order.len() > VERIFIED_KEYS.saturating_mul(self.nodes)
-                && let Some(old) = keys.order.pop_front()
-            {
-                keys.known.remove(&old);
-            }
-        }
+        lock(&self.keys).insert(*id, key, VERIFIED_KEYS.saturating_mul(self.nodes));
         Some(key)
-    }
-
-    fn is_known(&self, fingerprint: &[u8; 32]) -> bool {
-        // A poisoned lock only means that the task of another link panicked between two inserts.
-        let checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        checked.known.contains(fingerprint)
-    }
-
-    fn remember(&self, fingerprint: [u8; 32]) {
-        let mut c = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !c.known.insert(fingerprint) {
-            return;
-        }
-        c.order.push_back(fingerprint);
-        while c.order.len() > VERIFIED_CACHE.saturating_mul(self.nodes) {
-            if let Some(old) = c.order.pop_front() {
-                c.known.remove(&old);
-            }
-        }
     }
 }
 

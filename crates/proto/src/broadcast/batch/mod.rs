@@ -43,12 +43,7 @@ fn leaf(body: &[u8]) -> proof::Hash {
 pub struct Batch(Arc<Inner>);
 
 struct Inner {
-    publisher: PeerId,
-    epoch: u64,
-    first: u64,
-    count: u32,
-    published_at: u64,
-    previous: Option<PreviousStream>,
+    head: Head,
     /// Body, signature and proof, in their wire form.
     wire: Bytes,
     content: Content,
@@ -100,50 +95,50 @@ impl Batch {
     /// The publisher.
     #[must_use]
     pub fn publisher(&self) -> PeerId {
-        self.0.publisher
+        self.0.head.publisher
     }
 
     /// The epoch of its stream.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.0.epoch
+        self.0.head.epoch
     }
 
     /// The stream of the batch.
     #[must_use]
     pub fn stream(&self) -> StreamId {
-        StreamId { publisher: self.0.publisher, epoch: self.0.epoch }
+        StreamId { publisher: self.0.head.publisher, epoch: self.0.head.epoch }
     }
 
     /// Number of its first message.
     #[must_use]
     pub fn first(&self) -> u64 {
-        self.0.first
+        self.0.head.first
     }
 
     /// The number after its last message.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.0.first + u64::from(self.0.count)
+        self.0.head.first + u64::from(self.0.head.count)
     }
 
     /// Number of messages; at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.0.count as usize
+        self.0.head.count as usize
     }
 
     /// The stream of the same publisher before this one; only the first batch of a stream names it.
     #[must_use]
     pub fn previous(&self) -> Option<PreviousStream> {
-        self.0.previous
+        self.0.head.previous
     }
 
     /// When the first message was published, by the publisher's clock. Displayed, never trusted.
     #[must_use]
     pub fn published_at(&self) -> WallTime {
-        WallTime(self.0.published_at)
+        WallTime(self.0.head.published_at)
     }
 
     /// Body and signature (and the proof between them, where several batches share one signature)
@@ -162,13 +157,13 @@ impl Batch {
     /// Its messages, in order.
     #[must_use]
     pub fn messages(&self) -> Messages {
-        self.messages_in(self.0.first, self.end())
+        self.messages_in(self.0.head.first, self.end())
     }
 
     /// Its messages with numbers of at least `from` and below `to`, in order.
     #[must_use]
     pub fn messages_in(&self, from: u64, to: u64) -> Messages {
-        let (at, next) = (self.0.content.at.start, self.0.first);
+        let (at, next) = (self.0.content.at.start, self.0.head.first);
         let mut all = Messages { batch: self.clone(), at, next, end: to.min(self.end()) };
         all.skip_to(from);
         all
@@ -177,8 +172,7 @@ impl Batch {
     /// The message with this number, if the batch has it.
     #[must_use]
     pub fn message(&self, sequence: u64) -> Option<Message> {
-        let skip = usize::try_from(sequence.checked_sub(self.0.first)?).ok()?;
-        self.messages().nth(skip)
+        self.messages_in(sequence, sequence.saturating_add(1)).next()
     }
 
     /// The hash that is signed: of the body, or of a group of batches with this one. It takes a
@@ -199,7 +193,7 @@ impl Batch {
     /// Whether the publisher signed these bytes.
     #[must_use]
     pub fn signature_is_valid(&self) -> bool {
-        self.0.signature.verify(&self.0.publisher, &self.digest())
+        self.0.signature.verify(&self.0.head.publisher, &self.digest())
     }
 
     /// The bytes at a position that [`Messages`] found, as a handle on the batch's memory.
@@ -256,20 +250,8 @@ impl Batch {
         signature: Signature,
         proof: Proof,
     ) -> Self {
-        let Head { publisher, epoch, first, count, published_at, previous } = head;
-        let inner = Inner {
-            publisher,
-            epoch,
-            first,
-            count,
-            published_at,
-            previous,
-            wire,
-            content,
-            signature,
-            proof: (!proof.is_empty()).then(|| Box::new(proof)),
-        };
-        Batch(Arc::new(inner))
+        let proof = (!proof.is_empty()).then(|| Box::new(proof));
+        Batch(Arc::new(Inner { head, wire, content, signature, proof }))
     }
 }
 
@@ -341,7 +323,7 @@ impl Messages {
         let place = layout::message(&self.batch.0.wire, &mut self.at)?;
         let sequence = self.next;
         self.next += 1;
-        let published_at = self.batch.0.published_at.saturating_add(place.after);
+        let published_at = self.batch.0.head.published_at.saturating_add(place.after);
         Some((sequence, published_at, place.topic, place.payload))
     }
 }
@@ -352,13 +334,6 @@ impl Iterator for Messages {
     fn next(&mut self) -> Option<Message> {
         let (sequence, published_at, topic, payload) = self.place()?;
         Some(Message::new(self.batch.clone(), sequence, published_at, topic, payload))
-    }
-
-    fn nth(&mut self, n: usize) -> Option<Message> {
-        for _ in 0..n {
-            self.place()?;
-        }
-        self.next()
     }
 }
 
@@ -373,9 +348,9 @@ impl Eq for Batch {}
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
-            .field("publisher", &self.0.publisher)
-            .field("epoch", &self.0.epoch)
-            .field("numbers", &(self.0.first..self.end()))
+            .field("publisher", &self.0.head.publisher)
+            .field("epoch", &self.0.head.epoch)
+            .field("numbers", &(self.0.head.first..self.end()))
             .field("bytes", &self.0.wire.len())
             .finish()
     }

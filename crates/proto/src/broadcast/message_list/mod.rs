@@ -265,7 +265,7 @@ impl MessageList {
         }
     }
 
-    /// Forgets the oldest stream of a publisher; its undelivered messages are reported as a gap.
+    /// Forgets and closes the oldest stream of a publisher.
     fn forget_oldest(&mut self, stream: StreamId) {
         self.forget(stream);
         self.mark_closed(stream);
@@ -297,15 +297,13 @@ impl MessageList {
         changed_marks.into_iter().map(|id| (id, self.closed.get(&id).copied())).collect()
     }
 
+    /// Forgets a stream; its undelivered messages are reported as a gap.
     fn forget(&mut self, stream: StreamId) {
-        if let Some(seen) = self.streams.remove(&stream) {
-            self.version += 1;
-            self.changed_marks.insert(stream);
-            self.undelivered.remove(&stream);
-            if seen.delivered < seen.end() {
-                self.forgotten.push((stream, seen.delivered, seen.end()));
-            }
+        let Some(seen) = self.streams.get(&stream) else { return };
+        if !seen.is_delivered() {
+            self.forgotten.push((stream, seen.delivered, seen.end()));
         }
+        self.forget_own(stream);
     }
 
     /// Forgets a stream of this node that continues under another epoch.

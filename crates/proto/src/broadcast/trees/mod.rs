@@ -92,9 +92,7 @@ impl ArrivalKind {
             ArrivalKind::Pushed
         }
     }
-}
 
-impl ArrivalKind {
     /// Whether a peer on the path had to pull it.
     pub(crate) const fn was_pulled(self) -> bool {
         matches!(self, ArrivalKind::Pulled | ArrivalKind::PulledUpstream)
