@@ -67,97 +67,104 @@ impl<T: TimerName> Timers<T> {
     }
 }
 
-/// The timers of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeerTimer {
-    /// Membership: a seed has to be dialled, pinged, given up, or asked for its list.
-    Seeds,
-    /// Failure: a neighbour has been silent for long enough to be asked, or suspected.
-    Watch,
-    /// Failure: a probe retries or ends.
-    Probe,
-    /// Failure: a report has had no verdict in time.
-    Report,
-    /// Overlay: neighbours are missing.
-    Fill,
-    /// Overlay: the next edge swap.
-    Swap,
-    /// Overlay: there may be surplus neighbours.
-    Trim,
-    /// Broadcast: the next comparison of message lists.
-    Sync,
-    /// Broadcast: gathered announcements are sent.
-    Announce,
-    /// Broadcast: the start of a stream is settled with what neighbours have reported.
-    StreamStart,
-    /// Broadcast: missing ranges are pulled or given up.
-    Pull,
-    /// Broadcast: gathered acknowledgements are sent.
-    Acknowledge,
-    /// Broadcast: the progress of unacknowledged messages is reviewed.
-    Pace,
-    /// Broadcast: pending receipts are reviewed.
-    Receipts,
-    /// Broadcast: a fetch asks the next neighbours or ends.
-    Fetch,
-    /// Links without a purpose are closed.
-    IdleLinks,
-    /// Membership: whole lists are requested.
-    WholeLists,
-    /// Broadcast: neighbours are asked to confirm messages.
-    Confirm,
-    /// The departure goes on.
-    Leave,
-    /// Membership: the lease at the seeds is refreshed.
-    Lease,
-    /// Membership: the record is sent to the seeds.
-    Record,
-    /// Overlay: the neighbours are sent the list of neighbours.
-    Neighbourhood,
-    /// Broadcast: retained batches expire.
-    Expiry,
-    /// Broadcast: messages that waited for more of them are sent when the outputs are drained.
-    Outbox,
-    /// Broadcast: neighbours have had their time to list an earlier process's messages.
-    Comparison,
-    /// Broadcast: this peer may count as caught up.
-    CatchUp,
+// Defines the timers of one kind of node, in the order in which expired timers run.
+macro_rules! define_timers {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$about:meta])* $timer:ident, )* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $name { $( $(#[$about])* $timer, )* }
+
+        impl TimerName for $name {
+            type Table = [Time; Self::ALL.len()];
+            const UNSET: Self::Table = [Time::MAX; Self::ALL.len()];
+            const ALL: &'static [Self] = &[ $( $name::$timer, )* ];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
 }
 
-impl TimerName for PeerTimer {
-    type Table = [Time; 26];
-    const UNSET: Self::Table = [Time::MAX; 26];
-    const ALL: &'static [Self] = &[
-        PeerTimer::Seeds,
-        PeerTimer::Watch,
-        PeerTimer::Probe,
-        PeerTimer::Report,
-        PeerTimer::Fill,
-        PeerTimer::Swap,
-        PeerTimer::Trim,
-        PeerTimer::Sync,
-        PeerTimer::Announce,
-        PeerTimer::StreamStart,
-        PeerTimer::Pull,
-        PeerTimer::Acknowledge,
-        PeerTimer::Pace,
-        PeerTimer::Receipts,
-        PeerTimer::Fetch,
-        PeerTimer::IdleLinks,
-        PeerTimer::WholeLists,
-        PeerTimer::Confirm,
-        PeerTimer::Leave,
-        PeerTimer::Lease,
-        PeerTimer::Record,
-        PeerTimer::Neighbourhood,
-        PeerTimer::Expiry,
-        PeerTimer::Outbox,
-        PeerTimer::Comparison,
-        PeerTimer::CatchUp,
-    ];
+define_timers! {
+    /// The timers of a peer.
+    PeerTimer {
+        /// Membership: a seed has to be dialled, pinged, given up, or asked for its list.
+        Seeds,
+        /// Failure: a neighbour has been silent for long enough to be asked, or suspected.
+        Watch,
+        /// Failure: a probe retries or ends.
+        Probe,
+        /// Failure: a report has had no verdict in time.
+        Report,
+        /// Overlay: neighbours are missing.
+        Fill,
+        /// Overlay: the next edge swap.
+        Swap,
+        /// Overlay: there may be surplus neighbours.
+        Trim,
+        /// Broadcast: the next comparison of message lists.
+        Sync,
+        /// Broadcast: gathered announcements are sent.
+        Announce,
+        /// Broadcast: the start of a stream is settled with what neighbours have reported.
+        StreamStart,
+        /// Broadcast: missing ranges are pulled or given up.
+        Pull,
+        /// Broadcast: gathered acknowledgements are sent.
+        Acknowledge,
+        /// Broadcast: the progress of unacknowledged messages is reviewed.
+        Pace,
+        /// Broadcast: pending receipts are reviewed.
+        Receipts,
+        /// Broadcast: a fetch asks the next neighbours or ends.
+        Fetch,
+        /// Links without a purpose are closed.
+        IdleLinks,
+        /// Membership: whole lists are requested.
+        WholeLists,
+        /// Broadcast: neighbours are asked to confirm messages.
+        Confirm,
+        /// The departure goes on.
+        Leave,
+        /// Membership: the lease at the seeds is refreshed.
+        Lease,
+        /// Membership: the record is sent to the seeds.
+        Record,
+        /// Overlay: the neighbours are sent the list of neighbours.
+        Neighbourhood,
+        /// Broadcast: retained batches expire.
+        Expiry,
+        /// Broadcast: messages that waited for more of them are sent when the outputs are drained.
+        Outbox,
+        /// Broadcast: neighbours have had their time to list an earlier process's messages.
+        Comparison,
+        /// Broadcast: this peer may count as caught up.
+        CatchUp,
+    }
+}
 
-    fn index(self) -> usize {
-        self as usize
+define_timers! {
+    /// The timers of a seed.
+    SeedTimer {
+        /// Registry: another seed is dialled.
+        Dial,
+        /// Registry: another seed is pinged, or has been silent for too long.
+        Ping,
+        /// Cases: silent registered peers are looked for.
+        Watch,
+        /// Registry: the bucket hashes are sent to another seed.
+        Compare,
+        /// Cases: the check whether this seed reaches its peers ends.
+        Reach,
+        /// Cases: a case is reviewed.
+        Case,
+        /// Registry: gathered changes are pushed.
+        Push,
+        /// Links without a purpose are closed.
+        IdleLinks,
+        /// Registry: leases and tombstones expire.
+        Expiry,
     }
 }
 
@@ -165,20 +172,9 @@ impl TimerName for PeerTimer {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Clone, Copy)]
-    enum Name {
-        First,
-        Second,
-    }
-
-    impl TimerName for Name {
-        type Table = [Time; 2];
-        const UNSET: Self::Table = [Time::MAX; 2];
-        const ALL: &'static [Self] = &[Name::First, Name::Second];
-
-        fn index(self) -> usize {
-            self as usize
-        }
+    define_timers! {
+        /// Timers of a test.
+        Name { First, Second, }
     }
 
     #[test]
@@ -195,11 +191,5 @@ mod tests {
         assert_eq!(timers.next(), Some(at(3)));
         timers.set(Name::Second, Time::MAX);
         assert_eq!(timers.next(), None, "`Time::MAX` is never");
-    }
-
-    #[test]
-    fn index_of_each_name_is_its_position() {
-        assert!(PeerTimer::ALL.iter().enumerate().all(|(i, name)| name.index() == i));
-        assert_eq!(PeerTimer::ALL.len(), PeerTimer::UNSET.len());
     }
 }

@@ -12,8 +12,9 @@ use crate::io::{DialError, LinkId};
 use crate::name::Name;
 use crate::peer::unknown_name;
 use crate::registry::{Entry, EntryChange, Registry};
-use crate::seed::{CaseContext, SeedTimer};
+use crate::seed::CaseContext;
 use crate::time::Time;
+use crate::timers::SeedTimer;
 use crate::wire::Votes;
 
 /// The cases of one seed.

@@ -8,7 +8,6 @@ mod address_tests;
 mod application;
 mod duplicate;
 mod failure;
-mod frames;
 mod leave;
 mod links;
 mod members;
@@ -16,9 +15,9 @@ mod neighbours;
 mod own;
 mod quotas;
 mod seeds;
-mod timers;
 mod view;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::batch::Batch;
@@ -26,10 +25,11 @@ use crate::broadcast::{Broadcast, RestoredState};
 use crate::config::Config;
 use crate::context::{Context, View};
 use crate::effects::Effects;
+use crate::event::CloseReason;
 use crate::failure::{FailureDetector, LATE_DEADLINE};
 use crate::identity::{Identity, PeerId};
-use crate::io::{DeliveredMark, Input, Output, SeedAddress};
-use crate::links::Links;
+use crate::io::{DeliveredMark, Input, LinkId, Output, Role, SeedAddress};
+use crate::links::{LinkPurpose, Links};
 use crate::membership::{LocalRecord, Members, Membership, Registrations};
 use crate::message::StreamId;
 use crate::name::Name;
@@ -37,7 +37,8 @@ use crate::overlay::Overlay;
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::time::Time;
-use crate::timers::{PeerTimer, Timers};
+use crate::timers::{PeerTimer, TimerName, Timers};
+use crate::wire::{Frame, Graft, Pong, Summary};
 
 pub(crate) use view::{count, view};
 
@@ -253,6 +254,190 @@ impl Peer {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.timers.next().filter(|_| !self.membership.own.has_left())
+    }
+}
+
+impl Peer {
+    pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
+        // A frame may arrive while its link is being closed.
+        let Some(link) = self.links.open.get(&id) else { return };
+        let (remote, role, purpose) = (link.remote, link.role, link.purpose.clone());
+        self.on_traffic(remote);
+        let from_seed = matches!(purpose, LinkPurpose::Seed(_));
+        if let LinkPurpose::Seed(index) = purpose {
+            self.with_membership(|m, cx| m.heard_seed(cx, index));
+        }
+        if let LinkPurpose::Leaving(_) = purpose {
+            self.set_purpose(id, LinkPurpose::Leaving(self.fx.now()));
+            match frame {
+                Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
+                Frame::Pong(_) => {}
+                // Both leave: neither is a neighbour that would close the link.
+                Frame::Leave(_) => {
+                    self.close(id, CloseReason::Leaving);
+                    self.review_leave();
+                }
+                _ => self.fx.counters.frames_late += 1,
+            }
+            return;
+        }
+        if !self.admit(id, remote, &frame) {
+            return;
+        }
+        match frame {
+            Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
+            Frame::Pong(f) => self.on_pong(remote, &purpose, f.nonce),
+            Frame::RegisterAck(f) if from_seed => self.on_register_ack(id, &f),
+            Frame::RegisterReject(f) if from_seed => self.on_register_reject(id, &f),
+            Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
+            Frame::MembershipUpdate(f) if from_seed => self.on_membership_update(id, &f),
+            Frame::Accusation(f) if from_seed => self.on_accusation(&f),
+            Frame::Appoint(f) if from_seed => self.on_appoint(&f),
+            Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
+            Frame::PeerReply(f) if purpose == LinkPurpose::Request => {
+                self.on_peer_reply(id, remote, *f);
+            }
+            Frame::Leave(f) if role == Role::Peer => self.on_leave(id, remote, &f.record),
+            Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
+                let now = self.fx.now();
+                if !self.overlay.permit(f.peer, remote, now) {
+                    self.fx.counters.permits_refused += 1;
+                }
+            }
+            Frame::Redirect(f) if purpose == LinkPurpose::Neighbour => {
+                self.with_overlay(|o, cx| o.on_redirect(cx, remote, &f));
+            }
+            Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
+                self.overlay.on_neighbourhood(remote, *f);
+            }
+            Frame::GetData(_) | Frame::Data(_) if role == Role::Peer => {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
+            }
+            Frame::Gossip(_)
+            | Frame::Announce(_)
+            | Frame::PullEnd(_)
+            | Frame::Ack(_)
+            | Frame::Census(_)
+            | Frame::Prune(_)
+            | Frame::Confirm(_)
+                if purpose == LinkPurpose::Neighbour =>
+            {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
+            }
+            Frame::ConfirmReply(f) if purpose == LinkPurpose::Neighbour => {
+                if self.with_broadcast(|b, cx| b.on_confirmed(cx, remote, *f)) {
+                    self.review_leave();
+                }
+            }
+            Frame::Summary(f) if purpose == LinkPurpose::Neighbour => {
+                self.on_summary(id, remote, &f);
+            }
+            Frame::Graft(f) if purpose == LinkPurpose::Neighbour => self.on_graft(id, remote, &f),
+            Frame::Pull(f) if purpose == LinkPurpose::Neighbour => {
+                let bytes = self.with_broadcast(|b, cx| b.on_pull(cx, id, &f));
+                self.record_answer(id, bytes);
+            }
+            Frame::ProbeRequest(f) if role == Role::Peer => {
+                self.with_failure(|d, cx| d.on_probe_request(cx, id, f.subject));
+            }
+            Frame::ProbeReply(f) if role == Role::Peer => {
+                self.on_probe_reply(id, remote, &purpose, &f);
+            }
+            // The purpose of a link can change while frames are in flight: a frame that an honest
+            // neighbour sent just before is late, not hostile.
+            Frame::Permit(_)
+            | Frame::Redirect(_)
+            | Frame::Neighbourhood(_)
+            | Frame::Gossip(_)
+            | Frame::Summary(_)
+            | Frame::Announce(_)
+            | Frame::Ack(_)
+            | Frame::Census(_)
+            | Frame::Graft(_)
+            | Frame::Prune(_)
+            | Frame::Pull(_)
+            | Frame::PullEnd(_)
+            | Frame::Confirm(_)
+            | Frame::ConfirmReply(_)
+            | Frame::PeerReply(_)
+                if role == Role::Peer =>
+            {
+                self.fx.counters.frames_late += 1;
+            }
+            Frame::Unknown(_) => self.fx.counters.frames_unknown += 1,
+            Frame::Close(_) => {}
+            other => {
+                let why = format!("{} does not belong on this link", other.name());
+                self.refuse_frame(id, &why);
+            }
+        }
+    }
+
+    pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
+        if let Some(purpose) = self.broadcast.compare_own_stream(f) {
+            self.on_number_used(purpose);
+        }
+        self.with_broadcast(|b, cx| b.on_summary(cx, link, remote, f));
+    }
+
+    fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
+        // Above the quota, missing ranges are pulled instead.
+        let serves = !f.have.is_empty() && self.admit_request(link, remote, "Graft", true);
+        let bytes = self.with_broadcast(|b, cx| b.on_graft(cx, link, remote, f, serves));
+        if serves {
+            self.record_answer(link, bytes);
+        }
+    }
+}
+
+impl Peer {
+    /// Sets the timers of membership, overlay, links and departure. Broadcast and failure detector
+    /// set theirs at the end of each of their calls.
+    pub(super) fn set_timers(&mut self) {
+        let timers = &mut self.timers;
+        self.membership.set_timers(timers, &self.config);
+        timers.set(PeerTimer::Leave, self.membership.own.departure.as_ref().map(|d| d.deadline()));
+        self.overlay.set_timers(timers);
+        timers.set(PeerTimer::IdleLinks, self.links.next_idle_check);
+    }
+
+    /// Performs the actions that are due, in the order of the timers. `before` is the time of the
+    /// last call: what was due earlier was not late until then.
+    pub(super) fn on_timeout(&mut self, before: Time) {
+        let now = self.fx.now();
+        let late = self.timers.next().map_or(Duration::ZERO, |at| now.since(at.max(before)));
+        if late > LATE_DEADLINE {
+            self.fx.counters.late_wakeups += 1;
+            self.with_failure(|f, _| f.postpone(late));
+            self.record_trouble();
+        }
+        self.failure.is_behind = false;
+        for timer in PeerTimer::ALL {
+            // Whenever this peer is awake it looks at its neighbours: a request that traffic has
+            // answered ends without a wake-up of its own.
+            if self.timers.is_due(*timer, now) || *timer == PeerTimer::Watch {
+                self.on_timer(*timer);
+                self.set_timers();
+            }
+        }
+    }
+
+    fn on_timer(&mut self, timer: PeerTimer) {
+        match timer {
+            PeerTimer::Seeds | PeerTimer::WholeLists | PeerTimer::Lease | PeerTimer::Record => {
+                self.with_membership(|m, cx| m.on_timer(cx, timer));
+            }
+            PeerTimer::Watch => self.watch_neighbours(),
+            PeerTimer::Probe => self.run_probes(),
+            PeerTimer::Report => self.expire_reports(),
+            PeerTimer::Fill => self.fill(),
+            PeerTimer::Swap | PeerTimer::Trim | PeerTimer::Neighbourhood => {
+                self.with_overlay(|o, cx| o.on_timer(cx, timer));
+            }
+            PeerTimer::IdleLinks => self.check_idle_links(),
+            PeerTimer::Leave => self.review_leave(),
+            broadcast => self.with_broadcast(|b, cx| b.on_timer(cx, broadcast)),
+        }
     }
 }
 

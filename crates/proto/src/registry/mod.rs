@@ -28,8 +28,9 @@ use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{LinkId, Role, SeedAddress, StoreOp};
 use crate::membership::majority;
-use crate::seed::{SeedContext, SeedLinks, SeedTimer, count};
+use crate::seed::{SeedContext, SeedLinks, count};
 use crate::time::Time;
+use crate::timers::SeedTimer;
 
 use other_seed::OtherSeed;
 use push::PendingUpdates;

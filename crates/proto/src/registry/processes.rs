@@ -15,7 +15,8 @@ use crate::event::{CloseReason, Event, RefuseReason};
 use crate::io::LinkId;
 use crate::limits::IDLE_LINK_TIMEOUT;
 use crate::record::SignedRecord;
-use crate::seed::{SeedContext, SeedTimer};
+use crate::seed::SeedContext;
+use crate::timers::SeedTimer;
 use crate::wire::RegisterReject;
 
 /// A copy of this seed that has not dialled for so long counts as a new one when it dials.

@@ -9,7 +9,7 @@ use crate::time::Time;
 use crate::timers::Timers;
 
 use super::links::SeedLinks;
-use super::timers::SeedTimer;
+use crate::timers::SeedTimer;
 
 /// The outputs, the randomness, the links, the timers, and the parts that no call changes. A
 /// concern changes only itself; its return value says what another concern has to do, and
