@@ -2,10 +2,9 @@
 
 use core::net::IpAddr;
 
-use super::Registrations;
+use super::{Departure, Registrations};
 use crate::identity::Identity;
 use crate::name::Name;
-use crate::peer::Departure;
 use crate::record::{Address, Presence, Record, SignedRecord};
 use crate::signed::Signed;
 use crate::snapshot::PeerState;
@@ -152,6 +151,12 @@ impl LocalRecord {
     /// Whether the peer is about to leave and still a member.
     pub(crate) fn is_draining(&self) -> bool {
         self.departure.as_ref().is_some_and(|d| d.is_draining())
+    }
+
+    /// Whether no seed can know this node: one that has registered this process has sent its nonce,
+    /// and an earlier process may still be registered.
+    pub(crate) const fn is_unknown_to_seeds(&self) -> bool {
+        self.target_inputs.0.is_none() && !self.has_predecessor
     }
 
     /// Whether the peer has left.

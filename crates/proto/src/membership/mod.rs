@@ -2,9 +2,11 @@
 //!
 //! [`Membership`] is the whole of it at one peer: the links to the seeds (`seeds`), the
 //! registrations at a majority of them (`registration`, `quorum`), whole lists (`lists`), the
-//! signed record of this peer (`local`), the addresses in it (`address`), and the table of the other members (`members`).
+//! signed record of this peer (`local`), the addresses in it (`address`), its departure
+//! (`departure`), and the table of the other members (`members`).
 
 mod address;
+mod departure;
 mod lists;
 mod local;
 mod members;
@@ -21,6 +23,7 @@ use crate::random::RngStream;
 use crate::time::Time;
 use crate::timers::{PeerTimer, Timers};
 
+pub(crate) use departure::{Departure, DepartureStage};
 pub(crate) use local::LocalRecord;
 pub(crate) use members::{Member, Members, MergeOutcome};
 pub(crate) use registration::{QuorumChange, Registrations, SeedSlot, majority};

@@ -20,72 +20,18 @@ use crate::event::{CloseReason, Event, LinkEnd};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::links::LinkPurpose;
+use crate::membership::{Departure, DepartureStage, Membership};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{Leave, Ping, RegisterAck};
 
-/// The part of the deadline reserved for telling the seeds: a quarter of it, at most this.
-const SEEDS_TIME: Duration = Duration::from_secs(1);
 /// How often a leaving peer reviews its progress.
 const LEAVE_REVIEW_INTERVAL: Duration = Duration::from_millis(100);
 /// A link that is silent for this long after Leave is not waited for.
 const MAX_LINK_SILENCE: Duration = Duration::from_secs(3);
 /// How often the other end of such a link is pinged.
 const LINK_PING_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The stage of a departure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DepartureStage {
-    Draining,
-    Leaving,
-    TellingSeeds,
-}
-
-/// The departure of a peer.
-#[derive(Debug)]
-pub(crate) struct Departure {
-    stage: DepartureStage,
-    /// The end of the whole departure; drain and links have to end a little earlier.
-    by: Time,
-    leave_links_by: Time,
-    review_at: Time,
-    ping_at: Time,
-}
-
-impl Departure {
-    fn new(now: Time, within: Duration) -> Self {
-        let mut departure = Departure {
-            stage: DepartureStage::Draining,
-            by: Time::MAX,
-            leave_links_by: Time::MAX,
-            review_at: now,
-            ping_at: now,
-        };
-        departure.bound(now, within);
-        departure
-    }
-
-    /// Applies a deadline; an earlier one replaces a later one.
-    fn bound(&mut self, now: Time, within: Duration) {
-        self.by = self.by.min(now + within);
-        self.leave_links_by =
-            self.leave_links_by.min(now + (within - (within / 4).min(SEEDS_TIME)));
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.stage == DepartureStage::Draining
-    }
-
-    /// When to continue.
-    pub(crate) fn deadline(&self) -> Time {
-        match self.stage {
-            DepartureStage::Draining => self.review_at.min(self.leave_links_by),
-            DepartureStage::Leaving => self.review_at.min(self.ping_at).min(self.leave_links_by),
-            DepartureStage::TellingSeeds => self.by,
-        }
-    }
-}
 
 impl Peer {
     /// Leaves the network in an orderly way: hands over published messages, sends Leave to
@@ -220,45 +166,15 @@ impl Peer {
     // ---- the seeds -------------------------------------------------------------------------
 
     fn send_leave_to_seeds(&mut self) {
-        let now = self.fx.now();
-        let Some(departure) = &mut self.membership.own.departure else { return };
-        departure.stage = DepartureStage::TellingSeeds;
-        // Time left from the other stages is not added here.
-        departure.by = departure.by.min(now + SEEDS_TIME);
-        let ends = now >= departure.by;
-        let record = self.membership.own.record.clone();
-        let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
-        for link in &seeds {
-            self.fx.send(*link, Leave { record: record.clone() });
-        }
-        for slot in &mut self.membership.registrations.slots {
-            slot.acknowledged = None;
-        }
-        self.membership.registrations.redial_parked_by(now);
-        let no_seed =
-            seeds.is_empty() && !self.membership.registrations.slots.iter().any(|s| s.parked);
-        if no_seed || ends {
-            self.finish_leave(self.membership.registrations.slots.is_empty());
+        if let Some(acknowledged) = self.with_membership(Membership::send_leave) {
+            self.finish_leave(acknowledged);
         }
     }
 
     /// Ends the departure when a quorum has acknowledged Leave.
     pub(super) fn leave_if_acknowledged(&mut self, f: &RegisterAck) {
-        let telling = self
-            .membership
-            .own
-            .departure
-            .as_ref()
-            .is_some_and(|d| d.stage == DepartureStage::TellingSeeds);
-        let is_leave = f.sequence == self.membership.own.record.sequence
-            && f.incarnation == self.incarnation();
-        // A seed that holds the registration without a link gets the record on a new link.
-        let slots = self.membership.registrations.slots.iter();
-        let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
-        let needed = self.membership.registrations.quorum().min(linked);
-        if telling && is_leave && self.membership.registrations.count() >= needed {
-            let quorum = self.membership.registrations.quorum();
-            self.finish_leave(self.membership.registrations.count() >= quorum);
+        if let Some(acknowledged) = self.membership.leave_acknowledged(f) {
+            self.finish_leave(acknowledged);
         }
     }
 
@@ -267,11 +183,7 @@ impl Peer {
             return;
         }
         self.end_participation(CloseReason::Leaving);
-        // A seed that has registered this process has sent its nonce; one before it may still be
-        // registered.
-        let own = &self.membership.own;
-        let is_unknown = own.target_inputs.0.is_none() && !own.has_predecessor;
-        let acknowledged = acknowledged || is_unknown;
+        let acknowledged = acknowledged || self.membership.own.is_unknown_to_seeds();
         if !acknowledged {
             self.fx.counters.leaves_unacknowledged += 1;
         }

@@ -42,8 +42,6 @@ use crate::wire::{Frame, Graft, Pong, Summary};
 
 pub(crate) use view::{count, view};
 
-pub(crate) use leave::Departure;
-
 pub use crate::broadcast::{PublishError, start_number};
 
 /// The initial state of a peer.
