@@ -300,6 +300,13 @@ fn data_dir(dir: &Path, all: bool, name: &str) -> PathBuf {
     if all { dir.join(name) } else { dir.to_owned() }
 }
 
+/// The given parts of the address of a seed.
+fn wanted(args: &SeedArgs) -> String {
+    let host = args.host.as_ref().map(|host| format!("the host {host}"));
+    let port = args.port.map(|port| format!("the port {port}"));
+    host.into_iter().chain(port).collect::<Vec<_>>().join(" and ")
+}
+
 /// The places of the seeds in the file that are to run here.
 async fn select_seeds(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
     let list = || {
@@ -336,13 +343,15 @@ async fn select_seeds(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usi
     match found.len() {
         1 => Ok(found),
         0 => usage(format!(
-            "{} names no seed with that host and port; it names {}",
+            "{} names no seed with {}; it names {}",
             args.config.display(),
+            wanted(args),
             list()
         )),
-        _ => usage(format!(
-            "say which of the seeds this one is, with --port or --host, or --all for all of them: \
-             {} names {}",
+        n => usage(format!(
+            "{n} seeds match; say which of them this one is, with {}, or run all of them with \
+             --all: {} names {}",
+            if args.host.is_some() { "--port" } else { "--port or --host" },
             args.config.display(),
             list()
         )),

@@ -44,7 +44,10 @@ impl FaultSpec {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let expected = "expected N@TIME, such as 3@20s";
         let (peers, at) = text.split_once('@').ok_or(expected)?;
-        let peers = peers.parse().map_err(|_| expected)?;
+        let peers: usize = peers.parse().map_err(|_| expected)?;
+        if peers == 0 {
+            return Err("no peer is named: N is 0".to_owned());
+        }
         Ok(FaultSpec { peers, at: duration::parse(at)? })
     }
 }

@@ -49,6 +49,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for BodyOf<T> {
             status => Problem::new(status, e.body_text()),
         };
         let body = Bytes::from_request(request, state).await.map_err(refused)?;
+        // A type of named fields can be read from an array as well, which no document describes.
+        if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(Problem::bad_request("the body is not a JSON object".to_owned()));
+        }
         let value = serde_json::from_slice(&body);
         value
             .map(BodyOf)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use rumormill::proto::{MessageId, PeerId, WallTime};
@@ -262,7 +263,11 @@ async fn leave(
     State(shared): App,
     PathOf(which): PathOf<String>,
     QueryOf(leaving): QueryOf<Leaving>,
+    body: Bytes,
 ) -> Answer<StatusCode> {
+    if !body.is_empty() {
+        return Err(Problem::bad_request("leaving takes no body; `within_ms` is a parameter"));
+    }
     let served = shared.nodes.find(&which)?;
     let within = leaving.within_ms.map(Duration::from_millis);
     if within.is_some_and(|within| within > MAX_EXIT_TIME) {

@@ -7,6 +7,7 @@ use rumormill_terminal::escape;
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::table::Table;
+use rumormill_units::count::counted;
 use rumormill_units::{duration, size};
 use serde::Serialize;
 
@@ -60,9 +61,9 @@ fn promises(r: &Report, paint: Paint) -> String {
 
 fn network(r: &Report) -> String {
     let mut text = format!(
-        "{} live peers, {} links, {}",
-        r.live_peers,
-        r.edges,
+        "{}, {}, {}",
+        counted(r.live_peers, "live peer"),
+        counted(r.edges, "link"),
         if r.components == 1 {
             "one component".to_owned()
         } else {

@@ -109,12 +109,12 @@ impl Peer {
         });
         self.with_failure(|f, _| f.stop());
         let record = self.membership.own.record.clone();
-        for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
+        while let Some((id, n)) = self.overlay.neighbours.pop_first() {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
             self.set_purpose(n.link, LinkPurpose::Leaving(now));
             self.with_broadcast(|b, _| b.on_leave_sent(id));
             let (name, why) = (n.record.name.clone(), LinkEnd::Local(CloseReason::Leaving));
-            self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
+            self.fx.event(Event::NeighbourDown { id, name, why, degree: self.overlay.degree() });
         }
         let unused = |u: &LinkPurpose| {
             matches!(u, LinkPurpose::Unused | LinkPurpose::Request | LinkPurpose::IndirectProbe(_))

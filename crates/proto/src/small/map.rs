@@ -117,6 +117,13 @@ impl<K: Ord, V> VecMap<K, V> {
         Some(value)
     }
 
+    /// Removes the entry with the least key.
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let first = (!self.0.is_empty()).then(|| self.0.remove(0));
+        release_if_empty(&mut self.0);
+        first
+    }
+
     /// The value of a key, inserted if there is none.
     pub(crate) fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let at = match self.find(&key) {
