@@ -89,7 +89,7 @@ pub enum StartError {
         role: Role,
     },
     /// The store cannot be opened or read.
-    #[error("cannot open the store {path}: {problem}; a damaged store can be moved away: a seed \
+    #[error("cannot open the store {path}: {problem}. To start without it, move it away: a seed \
              learns its registry again from the others, a peer loses the messages it kept, \
              and may get others twice",
              path = path.display())]

@@ -43,10 +43,9 @@ const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
 const NONCE: &str = "nonce";
 const FORMAT: &str = "format";
-/// Raised when another version could misread a file. Format 1 kept single messages. Within format 2
-/// the signed statements changed (streams got an epoch of their own): statements from before that
-/// change are skipped.
-const CURRENT_FORMAT: &[u8] = &[3];
+/// The format of files. It is raised with every change of tables or of their content, so that no
+/// version misreads the file of another one.
+const CURRENT_FORMAT: u8 = 4;
 
 /// Memory for cached pages. The default of 1 GiB would be most of the memory of a small machine.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -141,30 +140,24 @@ impl Database {
     }
 
     fn check_format(&self) -> Result<(), StartError> {
-        let refused = |problem: &str| {
-            Err(StartError::Store { path: self.path.clone(), problem: problem.to_owned() })
-        };
+        let refused = |problem: String| Err(StartError::Store { path: self.path.clone(), problem });
         let found = catch_panic(|| self.meta(FORMAT)).map_err(|e| unusable(&self.path, e))?;
         match found.as_deref() {
-            Some(CURRENT_FORMAT) => return Ok(()),
-            Some([1]) => {
-                return refused(
-                    "it was written by an older version of this program, which stored messages in \
-                     another format (format 1, this version writes format 3)",
-                );
+            Some([CURRENT_FORMAT]) => return Ok(()),
+            Some(&[older]) if older < CURRENT_FORMAT => {
+                return refused(format!(
+                    "it was written by an older version of this program, in another format \
+                     (format {older}, this version writes format {CURRENT_FORMAT})"
+                ));
             }
-            Some([2]) => tracing::info!(
-                target: "rumormill::store",
-                "{} was written by an older version (format 2): entries that this version cannot \
-                 read are skipped",
-                self.path.display()
-            ),
-            Some(_) => return refused("it was written by a newer version of this program"),
+            Some(_) => {
+                return refused("it was written by a newer version of this program".to_owned());
+            }
             None => {}
         }
         catch_panic(|| {
             self.transaction(|t| {
-                t.open_table(META)?.insert(FORMAT, CURRENT_FORMAT)?;
+                t.open_table(META)?.insert(FORMAT, [CURRENT_FORMAT].as_slice())?;
                 Ok(())
             })
         })

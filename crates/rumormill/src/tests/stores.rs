@@ -99,7 +99,7 @@ fn last_mark_of_each_stream_is_read_back() {
 }
 
 #[test]
-fn file_of_first_format_is_refused_with_a_reason() {
+fn file_of_an_older_format_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     drop(Database::open(dir.path(), "peer.redb").unwrap());
     {
