@@ -7,6 +7,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::{Serialize, Serializer};
 
+use crate::identity::PeerId;
 use crate::limits::MAX_NAME;
 
 /// A name that is safe to print: 1 to [`MAX_NAME`] bytes of UTF-8, no control or invisible
@@ -102,6 +103,12 @@ impl<'b, C> Decode<'b, C> for Name {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         Name::new(d.str()?).map_err(decode::Error::message)
     }
+}
+
+/// The name of a peer that has announced none: its short id.
+pub(crate) fn unknown_name(id: &PeerId) -> Name {
+    // Eight hexadecimal characters are a valid name.
+    Name::new(id.short()).unwrap_or_else(|_| unreachable!("hexadecimal characters are a name"))
 }
 
 #[cfg(test)]

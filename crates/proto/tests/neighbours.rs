@@ -276,6 +276,6 @@ fn handshake_of_a_suspect_clears_the_suspicion_also_without_room_for_the_link() 
 }
 
 fn is_suspect(rig: &Rig, number: u8) -> bool {
-    let members = rig.as_peer().members(rig.now);
+    let members = rig.as_peer().members();
     members.iter().any(|m| m.id == identity(number).id() && m.state == MemberState::Suspect)
 }

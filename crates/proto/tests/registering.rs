@@ -31,8 +31,8 @@ fn lan() -> Config {
 
 fn members(rig: &Rig) -> Vec<MemberView> {
     match &rig.node {
-        Node::Seed(seed) => seed.members(rig.now),
-        Node::Peer(peer) => peer.members(rig.now),
+        Node::Seed(seed) => seed.members(),
+        Node::Peer(peer) => peer.members(),
     }
 }
 

@@ -249,7 +249,7 @@ impl Node {
     /// # Errors
     /// The node has stopped. A [frozen](Node::freeze) node answers after it is resumed.
     pub async fn members(&self) -> Result<Vec<MemberView>, StoppedError> {
-        self.handle.call(|peer, now| peer.members(now)).await
+        self.handle.call(|peer, _| peer.members()).await
     }
 
     /// The neighbours of the node in the overlay.

@@ -94,7 +94,7 @@ impl SeedNode {
     /// # Errors
     /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
     pub async fn members(&self) -> Result<Vec<MemberView>, StoppedError> {
-        self.handle.call(|seed, now| seed.members(now)).await
+        self.handle.call(|seed, _| seed.members()).await
     }
 
     /// Closes the links, writes the pending changes to disk, and ends. Resolves within a few

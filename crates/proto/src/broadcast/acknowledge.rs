@@ -103,10 +103,10 @@ impl Broadcast {
             acks.on_census(&received, round, now, &view);
             self.send_census(cx, &f, Some(remote));
         } else {
-            let kind = if is_exploring_round(round) {
-                ArrivalKind::Exploring
-            } else {
-                ArrivalKind::Pushed
+            // The sender has used all links, whatever this peer makes of the first copy.
+            let kind = match is_exploring_round(round) {
+                true => ArrivalKind::Exploring,
+                false => ArrivalKind::Pushed,
             };
             self.on_tree_duplicate(cx, publisher, remote, kind);
         }

@@ -428,7 +428,7 @@ impl Broadcast {
         let ago = since.map(|at| u64::try_from(now.since(*at).as_micros()).unwrap_or(u64::MAX));
         MissingMember {
             id: *id,
-            name: name.unwrap_or_else(|| crate::peer::unknown_name(id)),
+            name: name.unwrap_or_else(|| crate::name::unknown_name(id)),
             state: since.map_or(MemberState::Alive, |_| MemberState::Suspect),
             suspected_since: ago.map(|ago| wall.saturating_sub(ago)),
         }

@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{DialError, LinkId};
 use crate::name::Name;
-use crate::peer::unknown_name;
+use crate::name::unknown_name;
 use crate::registry::{Entry, EntryChange, Registry};
 use crate::seed::CaseContext;
 use crate::time::Time;

@@ -372,8 +372,8 @@ impl Peer {
     }
 
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
-        if let Some(purpose) = self.broadcast.compare_own_stream(f) {
-            self.on_number_used(purpose);
+        if let Some(used) = self.broadcast.compare_own_stream(f) {
+            self.on_number_used(used);
         }
         self.with_broadcast(|b, cx| b.on_summary(cx, link, remote, f));
     }
@@ -437,12 +437,6 @@ impl Peer {
             broadcast => self.with_broadcast(|b, cx| b.on_timer(cx, broadcast)),
         }
     }
-}
-
-/// The name of a peer that has announced none: its short id.
-pub(crate) fn unknown_name(id: &PeerId) -> Name {
-    // Eight hexadecimal characters are a valid name.
-    Name::new(id.short()).unwrap_or_else(|_| unreachable!("hexadecimal characters are a name"))
 }
 
 /// A peer without seeds or history, for unit tests.

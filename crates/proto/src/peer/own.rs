@@ -83,9 +83,9 @@ impl Peer {
 
     /// Handles a number that an earlier process of this peer has used: the stream and the
     /// incarnation take a higher one if no message of the stream was sent yet.
-    pub(super) fn on_number_used(&mut self, purpose: u64) {
+    pub(super) fn on_number_used(&mut self, used: u64) {
         let before = self.broadcast.own_stream().epoch;
-        let Some(epoch) = self.with_broadcast(|b, cx| b.epoch_above(cx, purpose)) else { return };
+        let Some(epoch) = self.with_broadcast(|b, cx| b.epoch_above(cx, used)) else { return };
         let number = epoch.max(self.incarnation());
         self.with_broadcast(|b, cx| b.move_stream(cx, epoch, number));
         if self.incarnation() < number {

@@ -116,9 +116,9 @@ impl Peer {
                 Some(r)
                     if (r.incarnation, r.sequence) >= own && *r != self.membership.own.record =>
                 {
-                    let purpose = r.incarnation;
-                    self.on_number_used(purpose);
-                    self.begin_new_incarnation(purpose);
+                    let used = r.incarnation;
+                    self.on_number_used(used);
+                    self.begin_new_incarnation(used);
                 }
                 Some(_) => self.schedule_record_update(),
                 None => self.fx.counters.refusals_unproved += 1,

@@ -117,7 +117,7 @@ impl Peer {
 
     /// The members in this peer's view, itself included, by id.
     #[must_use]
-    pub fn members(&self, _now: Time) -> Vec<MemberView> {
+    pub fn members(&self) -> Vec<MemberView> {
         let mut all: BTreeMap<PeerId, MemberView> = BTreeMap::new();
         for r in self.membership.members.left() {
             all.insert(r.id, view(r, MemberState::Left));

@@ -39,7 +39,7 @@ impl Seed {
 
     /// The registry, by id, in all states.
     #[must_use]
-    pub fn members(&self, _now: Time) -> Vec<MemberView> {
+    pub fn members(&self) -> Vec<MemberView> {
         self.registry
             .table
             .iter()

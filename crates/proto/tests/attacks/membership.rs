@@ -68,7 +68,7 @@ fn adjacency_of_another_incarnation_makes_no_neighbour() {
 fn redirects_cause_a_bounded_number_of_dials() {
     let (mut rig, link) = with_neighbours(1);
     let before = rig.dials.len();
-    let known = rig.as_peer().members(rig.now).len();
+    let known = rig.as_peer().members().len();
     for n in 0..2_000u16 {
         let mut secret = [77; 32];
         secret[..2].copy_from_slice(&n.to_be_bytes());
@@ -78,7 +78,7 @@ fn redirects_cause_a_bounded_number_of_dials() {
     }
     let dials = rig.dials.len() - before;
     assert!(dials <= 64, "{dials} dials at once");
-    let learned = rig.as_peer().members(rig.now).len() - known;
+    let learned = rig.as_peer().members().len() - known;
     assert!(learned <= 64, "{learned} peers that only this neighbour has named");
 }
 
@@ -89,7 +89,7 @@ fn peer_is_left_only_by_its_own_signed_record() {
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
     let present = signed_record(&identity(1), 1, 2);
     let state = |rig: &Rig| {
-        let members = rig.as_peer().members(rig.now);
+        let members = rig.as_peer().members();
         members.iter().find(|m| m.id == present.id).map(|m| m.state)
     };
     assert_eq!(state(&rig), Some(MemberState::Alive));
@@ -344,7 +344,7 @@ fn appointed_witness_does_not_suspect_the_subject() {
         rig.cooperate(&mut crate::support::script::Script::new(&[]));
     }
     assert_eq!(counter(&rig, "testimonies"), 1);
-    let members = rig.as_peer().members(rig.now);
+    let members = rig.as_peer().members();
     let found = members.iter().find(|m| m.id == accused.id()).expect("a member");
     assert_eq!(found.state, MemberState::Alive);
 }

@@ -31,8 +31,8 @@ impl World {
     #[must_use]
     pub fn members(&self, node: NodeId) -> Vec<MemberView> {
         match &self.node(node).core {
-            Some(NodeCore::Peer(p)) => p.members(self.now),
-            Some(NodeCore::Seed(s)) => s.members(self.now),
+            Some(NodeCore::Peer(p)) => p.members(),
+            Some(NodeCore::Seed(s)) => s.members(),
             _ => Vec::new(),
         }
     }

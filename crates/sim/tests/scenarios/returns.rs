@@ -127,7 +127,7 @@ fn peers_that_leave_and_return_at_once_are_alive() {
             let now = incarnation(&net.world, p);
             assert!(now > before);
             for other in net.peers.iter().filter(|o| **o != p) {
-                let members = net.world.peer(*other).unwrap().members(net.world.now());
+                let members = net.world.peer(*other).unwrap().members();
                 let state =
                     members.iter().find(|m| m.id == net.id(p)).map(|m| (m.state, m.incarnation));
                 let expected = Some((MemberState::Alive, now));
