@@ -114,7 +114,7 @@ fn console_opens_views_with_1_and_2_and_leaves_with_other_input() {
     anna.shows(&["anna  peer", "joined", "DEGREE", "bert", "q quit"]);
     // The same keys change the page in the view.
     anna.press(&["2"]);
-    anna.shows(&["no messages are held"]);
+    anna.shows(&["no messages are retained"]);
     place.run(&["send", "--node", "bert", "--topic", "greetings", "hi"]).ok();
     anna.shows(&["PUBLISHER", "bert", "greetings"]);
     anna.press(&["q"]);
