@@ -376,8 +376,6 @@ impl MissingRanges {
             let before = w.sources.len();
             w.sources.retain(|(id, _)| *id != neighbour);
             w.retention_reports.retain(|e| e.neighbour != neighbour);
-            w.failed.remove(&neighbour);
-            w.evicted_at.remove(&neighbour);
             w.pending_announcement.take_if(|a| a.neighbour == neighbour);
             if w.sources.len() < before && w.fruitless_pulls > 0 {
                 w.due = w.due.min(now + RETRY_DELAY);

@@ -149,14 +149,6 @@ impl MissingRanges {
                 continue;
             }
             let known = seen.map_or(0, StreamState::end);
-            let first = seen.map_or(0, StreamState::high_water);
-            if first != w.first {
-                // Pulled messages arrive.
-                (w.fruitless_pulls, w.first, w.progress) = (0, first, now);
-                w.horizon = known;
-                w.failed.clear();
-                w.evicted_at.clear();
-            }
             let is_followed = list.is_followed(stream);
             let (agreed, claimed) = if is_followed {
                 (w.agreed_end(degree, &self.limits, now), w.claimed_end())
@@ -175,6 +167,14 @@ impl MissingRanges {
                 continue;
             }
             w.received = received;
+            let first = missing.first().map_or(0, |m| m.0);
+            if first != w.first {
+                // Pulled messages arrive.
+                (w.fruitless_pulls, w.first, w.progress) = (0, first, now);
+                w.horizon = known;
+                w.failed.clear();
+                w.evicted_at.clear();
+            }
             w.announced_at = None;
             // Give up what was missing for too long.
             if self.limits.is_reached(w, degree, now) {

@@ -295,36 +295,6 @@ fn evicted_end_of_a_stream_is_given_up_when_enough_neighbours_agree() {
     assert_eq!(given_up, [(S, 5, 9)]);
 }
 
-/// The last progress of the stream was long ago, and now messages have arrived: others may be in
-/// flight.
-#[test]
-fn evicted_end_is_not_given_up_at_once_after_late_progress() {
-    let (mut missing, mut list) = (new_missing(), list_of(&[(0, 5)]));
-    missing.on_summary_entry(&list, A, &entry(9, 9, &[]), true, Time::ZERO);
-    missing.on_summary_entry(&list, B, &entry(9, 9, &[]), true, Time::ZERO);
-    let at = missing.deadline().unwrap();
-    assert_eq!(missing.take_due(&list, 2, at).given_up, []);
-    list.receive(S, 5, 7);
-    let late = Time::ZERO + GIVE_UP_EVICTED_AFTER * 2;
-    assert_eq!(missing.take_due(&list, 2, late).given_up, []);
-    let (at, _, given_up) = run_until_given_up(&mut missing, &list);
-    assert!(at >= late + GIVE_UP_EVICTED_AFTER, "{at:?}");
-    assert_eq!(given_up, [(S, 7, 9)]);
-}
-
-/// Two neighbours have answered with nothing and are gone; the present ones were not asked.
-#[test]
-fn neighbours_that_are_gone_do_not_count_as_asked() {
-    let (mut missing, list) = (new_missing(), list_of(&[(0, 1), (3, 4)]));
-    missing.review(&list, Time::ZERO);
-    for gone in [A, B] {
-        missing.on_pull_answered(&list, gone, &[S], true, Time::ZERO);
-        assert!(missing.has_failed(S, &gone));
-        missing.forget_source(gone, Time::ZERO);
-        assert!(!missing.has_failed(S, &gone));
-    }
-}
-
 #[test]
 fn end_that_one_neighbour_claims_is_given_up_last() {
     let (mut missing, list) = (new_missing(), list_of(&[(0, 5)]));
