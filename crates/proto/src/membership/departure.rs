@@ -84,7 +84,7 @@ impl Membership {
         }
         self.registrations.redial_parked_by(cx.now);
         let no_seed = seeds.is_empty() && !self.registrations.slots.iter().any(|s| s.parked);
-        (no_seed || ends).then(|| self.registrations.slots.is_empty())
+        (no_seed || ends).then_some(self.registrations.slots.is_empty())
     }
 
     /// Whether a majority of the seeds has acknowledged Leave, once all that can have done so.
