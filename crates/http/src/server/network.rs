@@ -109,7 +109,7 @@ struct PossibleActions {
 
 /// An action, and the node that it is about.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "do", rename_all = "snake_case")]
 enum ActionRequest {
     /// Starts a further peer.
     Add {},
