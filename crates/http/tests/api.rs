@@ -195,6 +195,31 @@ async fn error_answers_explain_the_cause() {
     network.end().await;
 }
 
+/// Bodies that the document of the API does not describe: an array in the place of an object, and
+/// a body of a request that takes none.
+#[tokio::test]
+async fn undocumented_bodies_are_refused_and_change_nothing() {
+    let network = Network::start().await;
+    let (host, token) = (network.host(), network.peers[0].token.secret());
+    for (path, body, cause) in [
+        ("publish", r#"["topic","text",null,null]"#, "not a JSON object"),
+        ("leave", r#"{"within_ms":-4}"#, "takes no body"),
+    ] {
+        let head = format!(
+            "POST /v1/nodes/anna/{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let (status, answer) = network.raw(&format!("{head}{body}")).await;
+        assert!(status == 400 && answer.contains(cause), "{path}: {status} {answer}");
+    }
+    let Status::Peer(anna) = network.client(0).status().await.unwrap() else {
+        panic!("not a peer")
+    };
+    assert_eq!((anna.state.as_str(), anna.published), ("joined", 0));
+    network.end().await;
+}
+
 #[tokio::test]
 async fn requests_without_the_token_are_refused() {
     let network = Network::start().await;

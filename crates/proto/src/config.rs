@@ -67,7 +67,7 @@ impl FromStr for BroadcastMode {
     }
 }
 
-/// The value with this name.
+/// The value that serialises as this name.
 fn named<T: fmt::Display>(all: impl IntoIterator<Item = T>, name: &str) -> Option<T> {
     all.into_iter().find(|value| value.to_string() == name)
 }

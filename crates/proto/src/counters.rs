@@ -61,7 +61,7 @@ define_counters! {
     confirmations,
     /// Confirmations asked for before an exit or for a flush.
     confirmations_asked,
-    /// Confirmations that nobody asked for; they are ignored.
+    /// Confirmations that this peer did not ask for; they are ignored.
     confirmations_unasked,
     /// Times that a queue towards a neighbour was full.
     congestions,

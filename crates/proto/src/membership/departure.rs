@@ -27,8 +27,11 @@ pub(crate) struct Departure {
     pub(crate) stage: DepartureStage,
     /// The end of the whole departure; drain and links have to end a little earlier.
     pub(crate) by: Time,
+    /// The end of the drain and of the links to neighbours.
     pub(crate) leave_links_by: Time,
+    /// When to look for progress again.
     pub(crate) review_at: Time,
+    /// When to ping the neighbours whose links are still up.
     pub(crate) ping_at: Time,
 }
 
@@ -67,8 +70,9 @@ impl Departure {
 }
 
 impl Membership {
-    /// Sends Leave to the seeds. If no acknowledgement can be waited for, returns whether there is
-    /// none to get.
+    /// Sends Leave to the seeds. Returns `None` while acknowledgements are awaited; otherwise the
+    /// departure ends now, and the value says whether it counts as acknowledged: that of a peer
+    /// without seeds does.
     pub(crate) fn send_leave(&mut self, cx: &mut MembershipContext<'_>) -> Option<bool> {
         let departure = self.own.departure.as_mut()?;
         departure.stage = DepartureStage::TellingSeeds;
@@ -87,7 +91,8 @@ impl Membership {
         (no_seed || ends).then_some(self.registrations.slots.is_empty())
     }
 
-    /// Whether a majority of the seeds has acknowledged Leave, once all that can have done so.
+    /// Handles an acknowledgement. Returns `None` while others are awaited; otherwise the departure
+    /// ends now, and the value says whether a majority of the seeds has acknowledged Leave.
     pub(crate) fn leave_acknowledged(&self, f: &RegisterAck) -> Option<bool> {
         let departure = self.own.departure.as_ref()?;
         let is_leave =

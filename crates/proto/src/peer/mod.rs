@@ -1,7 +1,8 @@
 //! A peer: membership, overlay, failure detection, broadcast and sync, composed.
 //!
 //! Each concern keeps its own state and decides for itself; the files here turn decisions into
-//! frames, and frames into calls of the concerns.
+//! frames, and frames into calls of the concerns. This one composes them, and dispatches frames and
+//! timers.
 
 #[cfg(test)]
 mod address_tests;

@@ -1,6 +1,7 @@
 //! A seed: registry, exchange with the other seeds, votes on deaths, composed.
 //!
-//! It serves membership only and refuses gossip.
+//! It serves membership only and refuses gossip. This file composes the concerns, and dispatches
+//! frames and timers.
 
 pub(crate) mod context;
 mod links;
