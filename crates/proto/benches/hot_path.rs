@@ -11,6 +11,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rumormill_proto::failure::Adjacency;
+use rumormill_proto::limits::VERIFIED_CACHE;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     self, Frame, Gossip, Graft, PeerReply, PeerRequest, PeerRequestKind, Verifier, ack_token,
@@ -176,8 +177,6 @@ fn steps(c: &mut Criterion) {
         });
         let frame = wire::decode_shared(&bodies[0]).unwrap();
         group.bench_function("verify", |b| {
-            let verifier = Verifier::new();
-            // The key of a publisher is known after its first batch; the batch itself is new.
             b.iter_batched(
                 || frame.clone(),
                 |f| match f {
@@ -186,7 +185,6 @@ fn steps(c: &mut Criterion) {
                 },
                 BatchSize::SmallInput,
             );
-            drop(verifier);
         });
         group.bench_function("read every message", |b| {
             b.iter(|| batches[0].messages().map(|m| m.payload().len()).sum::<usize>());
@@ -196,6 +194,32 @@ fn steps(c: &mut Criterion) {
         });
         group.finish();
     }
+}
+
+/// Checks of new statements of one signer: before its key has a table, and with it.
+fn signer(c: &mut Criterion) {
+    // More than a verifier remembers, so that each check in turn is a new one.
+    let count = u16::try_from(VERIFIED_CACHE + 100).unwrap();
+    let records: Vec<SignedRecord> = (0..count)
+        .map(|incarnation| {
+            let record = Record { incarnation: incarnation.into(), ..record(2).body().clone() };
+            Signed::sign(record, &identity(2))
+        })
+        .collect();
+    let mut group = c.benchmark_group("check of a record");
+    group.bench_function("signer that is new", |b| {
+        b.iter_batched_ref(
+            Verifier::new,
+            |verifier| verifier.signed(&records[0]).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    let verifier = Verifier::new();
+    let mut each = records.iter().cycle();
+    group.bench_function("signer with a table", |b| {
+        b.iter(|| verifier.signed(each.next().unwrap()).unwrap());
+    });
+    group.finish();
 }
 
 fn core(c: &mut Criterion) {
@@ -232,5 +256,5 @@ fn core(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, steps, core);
+criterion_group!(benches, steps, signer, core);
 criterion_main!(benches);

@@ -11,6 +11,8 @@ use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use minicbor::{Decode, Encode};
 use serde::{Serialize, Serializer};
 
+use crate::fixed_base::FixedBaseKey;
+
 /// A node's Ed25519 public key. TLS authenticates it, so no other node can use it.
 ///
 /// `Display` gives the first 8 hexadecimal characters, for people; [`PeerId::to_hex`] gives all 64,
@@ -147,6 +149,11 @@ impl PublicKey {
     /// "Taming the many EdDSAs", 2020, section 4).
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
         self.0.verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+    }
+
+    /// The same key with a table that makes a check twice as fast.
+    pub(crate) fn with_table(&self) -> FixedBaseKey {
+        FixedBaseKey::new(&self.0)
     }
 }
 

@@ -34,6 +34,7 @@ mod broadcast;
 mod context;
 mod counters;
 mod effects;
+mod fixed_base;
 mod links;
 mod membership;
 pub mod overlay;

@@ -2,14 +2,15 @@
 
 use core::ops::Deref;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::Frame;
 use super::overlay::PeerReply;
 use crate::batch::Batch;
 use crate::failure::{Certificate, DeathReport, Testimony};
+use crate::fixed_base::FixedBaseKey;
 use crate::identity::{PeerId, PublicKey, Signature};
-use crate::limits::{VERIFIED_CACHE, VERIFIED_KEYS};
+use crate::limits::{KEY_TABLES, VERIFIED_CACHE, VERIFIED_KEYS};
 use crate::registry::Entry;
 use crate::signed::{Signed, Statement};
 
@@ -37,6 +38,27 @@ impl<T> Deref for Verified<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature of a {0} does not hold")]
 pub struct VerifyError(&'static str);
+
+/// After this many checks since the last [`Verifier::release_unused_tables`], a key gets a table.
+/// Making it costs as much as about 25 checks, and saves the half of each further one.
+const CHECKS_BEFORE_TABLE: u32 = 64;
+
+/// The prepared key of a signer.
+#[derive(Debug)]
+struct SignerKey {
+    key: PublicKey,
+    /// Checks since unused tables were last released.
+    checks: u32,
+    table: Option<Arc<FixedBaseKey>>,
+}
+
+/// A key as it is used for one check.
+enum KeyForCheck {
+    Plain(PublicKey),
+    WithTable(Arc<FixedBaseKey>),
+    /// This check is the first one that makes a table.
+    MakesTable(PublicKey),
+}
 
 /// A key under which a checked statement and signature are remembered.
 fn fingerprint(digest: &[u8; 32], signature: &Signature) -> [u8; 32] {
@@ -85,7 +107,7 @@ pub struct Verifier {
     /// The fingerprints of statements that were checked.
     checked: Mutex<Recent<[u8; 32], ()>>,
     /// The prepared keys of signers.
-    keys: Mutex<Recent<PeerId, PublicKey>>,
+    keys: Mutex<Recent<PeerId, SignerKey>>,
     /// Number of nodes that share it; the caches are as many times as large.
     nodes: usize,
 }
@@ -233,7 +255,7 @@ impl Verifier {
         if lock(&self.checked).known.contains_key(&fingerprint) {
             return Ok(());
         }
-        if !self.key(signer).is_some_and(|key| key.has_signed(digest, signature)) {
+        if !self.has_signed(signer, digest, signature) {
             return Err(VerifyError(kind));
         }
         let limit = VERIFIED_CACHE.saturating_mul(self.nodes);
@@ -270,14 +292,57 @@ impl Verifier {
         })
     }
 
-    /// The prepared key of a signer.
-    fn key(&self, id: &PeerId) -> Option<PublicKey> {
-        if let Some(key) = lock(&self.keys).known.get(id) {
-            return Some(*key);
+    fn has_signed(&self, signer: &PeerId, digest: &[u8; 32], signature: &Signature) -> bool {
+        match self.key(signer) {
+            None => false,
+            Some(KeyForCheck::Plain(key)) => key.has_signed(digest, signature),
+            Some(KeyForCheck::WithTable(table)) => table.has_signed(digest, signature),
+            Some(KeyForCheck::MakesTable(key)) => {
+                // Outside the lock, because it takes a millisecond.
+                let table = Arc::new(key.with_table());
+                if let Some(key) = lock(&self.keys).known.get_mut(signer) {
+                    key.table = Some(table.clone());
+                }
+                table.has_signed(digest, signature)
+            }
         }
+    }
+
+    /// The prepared key of a signer, for one check.
+    fn key(&self, id: &PeerId) -> Option<KeyForCheck> {
+        let mut keys = lock(&self.keys);
+        if let Some(signer) = keys.known.get_mut(id) {
+            signer.checks = signer.checks.saturating_add(1);
+            if let Some(table) = &signer.table {
+                return Some(KeyForCheck::WithTable(table.clone()));
+            }
+            let (key, checks) = (signer.key, signer.checks);
+            if checks == CHECKS_BEFORE_TABLE && self.has_space_for_table(&keys) {
+                return Some(KeyForCheck::MakesTable(key));
+            }
+            return Some(KeyForCheck::Plain(key));
+        }
+        drop(keys);
         let key = PublicKey::of(id)?;
-        lock(&self.keys).insert(*id, key, VERIFIED_KEYS.saturating_mul(self.nodes));
-        Some(key)
+        let entry = SignerKey { key, checks: 1, table: None };
+        lock(&self.keys).insert(*id, entry, VERIFIED_KEYS.saturating_mul(self.nodes));
+        Some(KeyForCheck::Plain(key))
+    }
+
+    fn has_space_for_table(&self, keys: &Recent<PeerId, SignerKey>) -> bool {
+        let tables = keys.known.values().filter(|key| key.table.is_some()).count();
+        tables < KEY_TABLES.saturating_mul(self.nodes)
+    }
+
+    /// Drops the tables of keys that were not used since the last call. To be called every minute
+    /// or so: a node that has become idle gives their memory back.
+    pub fn release_unused_tables(&self) {
+        for key in lock(&self.keys).known.values_mut() {
+            if key.checks == 0 {
+                key.table = None;
+            }
+            key.checks = 0;
+        }
     }
 }
 
@@ -287,4 +352,49 @@ impl Verifier {
 #[must_use]
 pub fn trust_without_checking(frame: Frame) -> Verified<Frame> {
     Verified(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn check(verifier: &Verifier, identity: &Identity, n: u32) -> Result<(), VerifyError> {
+        let digest = *blake3::hash(&n.to_le_bytes()).as_bytes();
+        verifier.check(&identity.id(), &digest, &identity.sign(&digest), "statement")
+    }
+
+    fn tables(verifier: &Verifier) -> usize {
+        lock(&verifier.keys).known.values().filter(|key| key.table.is_some()).count()
+    }
+
+    #[test]
+    fn key_gets_table_after_many_checks_and_loses_it_when_it_is_not_used() {
+        let (verifier, identity) = (Verifier::new(), Identity::from_secret(&[1; 32]));
+        for n in 1..CHECKS_BEFORE_TABLE {
+            check(&verifier, &identity, n).unwrap();
+        }
+        check(&verifier, &identity, 1).unwrap();
+        assert_eq!(tables(&verifier), 0, "a statement that was checked before needs no key");
+        check(&verifier, &identity, CHECKS_BEFORE_TABLE).unwrap();
+        assert_eq!(tables(&verifier), 1);
+        verifier.release_unused_tables();
+        assert_eq!(tables(&verifier), 1, "it was used");
+        let forged = Identity::from_secret(&[2; 32]).sign(&[7; 32]);
+        assert!(verifier.check(&identity.id(), &[7; 32], &forged, "statement").is_err());
+        verifier.release_unused_tables();
+        verifier.release_unused_tables();
+        assert_eq!(tables(&verifier), 0);
+        check(&verifier, &identity, 1000).unwrap();
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_of_tables_are_checked_without_one() {
+        let verifier = Verifier::new();
+        for secret in 0..=u8::try_from(KEY_TABLES).unwrap() {
+            let identity = Identity::from_secret(&[secret; 32]);
+            (0..=CHECKS_BEFORE_TABLE).for_each(|n| check(&verifier, &identity, n).unwrap());
+        }
+        assert_eq!(tables(&verifier), KEY_TABLES);
+    }
 }

@@ -465,6 +465,8 @@ impl<C: StateMachine + Send + 'static> Driver<C> {
 
     fn report_wall_clock(&mut self) {
         if let Some(reading) = self.wall_clock.reading_if_due() {
+            // About once a minute.
+            self.context.verifier.release_unused_tables();
             self.feed(Input::WallClock(reading));
         }
     }
