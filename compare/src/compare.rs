@@ -55,5 +55,7 @@ async fn run_worker(system: SystemKind, work: Work, plan: Plan) -> Result<Sample
             errors => bail!("{errors}"),
         }
     }
+    // Remarks, such as of a subscription that lagged.
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("cannot read the result of the work")
 }

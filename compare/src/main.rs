@@ -90,14 +90,18 @@ async fn run(command: Command) -> Result<u8> {
 }
 
 async fn compare(args: &CompareArgs, works: &[Work]) -> Result<u8> {
-    let plan = args.plan();
-    if let Err(e) = plan.check() {
+    let (plan, mut systems) = (args.plan(), args.systems());
+    systems.retain(|system| works.iter().any(|work| system.can(*work)));
+    let checked = plan.check().and_then(|()| {
+        anyhow::ensure!(!systems.is_empty(), "none of the systems named can do this work");
+        Ok(())
+    });
+    if let Err(e) = checked {
         eprintln!("rumormill-compare: {e:#}");
         return Ok(USAGE);
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let systems = args.systems();
     let report = tokio::select! {
         report = compare::run(plan, args.runs, works, &systems) => report,
         _ = interrupt.recv() => return Ok(interrupted()),

@@ -80,10 +80,8 @@ impl Metric {
             | Metric::LastNodeP99Ms
             | Metric::MemoryPerNodeMib
             | Metric::CpuPerDeliveryUs => 1,
-            Metric::BytesSentPerPayloadByte
-            | Metric::CpuPerNodeMs
-            | Metric::KilledRemovedS
-            | Metric::PausedRemovedS => 2,
+            Metric::BytesSentPerPayloadByte | Metric::CpuPerNodeMs => 2,
+            Metric::KilledRemovedS | Metric::PausedRemovedS => 3,
         }
     }
 

@@ -98,9 +98,13 @@ impl Report {
     /// The table, and notes under it.
     pub(crate) fn text(&self) -> String {
         let plan = &self.plan;
+        let runs = match self.runs {
+            1 => "one run".to_owned(),
+            runs => format!("medians of {runs} runs"),
+        };
         let mut text = format!(
-            "{} nodes, {} B payload, {} publishers, {} s each, medians of {} runs, {} processors\n\n",
-            plan.nodes, plan.payload, plan.publishers, plan.seconds, self.runs, self.processors
+            "{} nodes, {} B payload, {} publishers, {} s each, {runs}, {} processors\n\n",
+            plan.nodes, plan.payload, plan.publishers, plan.seconds, self.processors
         );
         text += &self.table().render();
         text += "\n";
@@ -238,7 +242,7 @@ mod tests {
         assert!(report.has_failed());
         let text = report.text();
         let row = |label: &str| text.lines().find(|l| l.contains(label)).unwrap().to_owned();
-        assert!(row("killed node removed").ends_with("0.13  never in 30 s"), "{text}");
+        assert!(row("killed node removed").ends_with("0.126  never in 30 s"), "{text}");
         assert!(row("paused node removed").contains('–'), "{text}");
         assert!(text.contains("gossipsub detection: a run failed: it broke"), "{text}");
         assert!(!text.contains("throughput,"), "work that was not done has no rows: {text}");

@@ -14,7 +14,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, noise, ping, tcp, yamux};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Member, MemberChange, MemberSetup, Publisher, Setup, System, TOPIC};
 use crate::links;
@@ -180,23 +180,26 @@ async fn run(
     outputs: Outputs,
 ) {
     let topic: TopicHash = IdentTopic::new(TOPIC).hash();
-    // A message that no link had room for.
+    // A message that no link had room for, and when it is published again.
     let mut waiting: Option<Vec<u8>> = None;
+    let mut retry_at = Instant::now();
     loop {
         tokio::select! {
             command = commands.recv(), if waiting.is_none() => match command {
                 None => return,
                 Some(Command::Publish(payload)) => {
                     waiting = publish(&mut swarm, &topic, payload, &counters);
+                    retry_at = Instant::now() + FULL_QUEUES_PAUSE;
                 }
                 Some(Command::Dial(address)) => {
                     // A link that cannot be made is missing in the mesh, which is checked.
                     let _ = swarm.dial(address);
                 }
             },
-            () = sleep(FULL_QUEUES_PAUSE), if waiting.is_some() => {
+            () = sleep_until(retry_at), if waiting.is_some() => {
                 if let Some(payload) = waiting.take() {
                     waiting = publish(&mut swarm, &topic, payload, &counters);
+                    retry_at = Instant::now() + FULL_QUEUES_PAUSE;
                 }
             }
             event = swarm.select_next_some() => {
@@ -284,7 +287,7 @@ impl System for Gossipsub {
             "a gossipsub node has no link in the mesh after {} s",
             MESH_TIMEOUT.as_secs()
         );
-        tokio::time::sleep_until(self.started + FIRST_HEARTBEATS).await;
+        sleep_until(self.started + FIRST_HEARTBEATS).await;
         Ok(())
     }
 

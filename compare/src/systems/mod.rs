@@ -85,8 +85,8 @@ impl SystemKind {
             }
             SystemKind::Gossipsub => {
                 "signs and verifies every message, does not order them, repairs losses with gossip \
-                 about the last few seconds only, drops messages when the queue of a link is full; \
-                 Noise and yamux over TCP; default mesh (6 of about 12 links per node). It has no \
+                 about the last few seconds only, drops messages that wait for a link for more than a \
+                 second or find its queue full; Noise and yamux over TCP; default mesh (6 of about 12 links per node). It has no \
                  member list and no failure detector: `removed` means that nodes with a link to the \
                  node have closed it, because TCP or libp2p's ping (every 15 s, given up after 20 s) \
                  failed."

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ::rumormill::SeedNode;
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -61,6 +61,7 @@ pub(crate) async fn measure(system: SystemKind, plan: &Plan) -> Result<Sample> {
     sample.insert(Metric::KilledRemovedS, removed);
     let removed = members.time_removal(paused, Signal::STOP, Some(killed), plan).await?;
     sample.insert(Metric::PausedRemovedS, removed);
+    members.stop().await;
     Ok(sample)
 }
 
@@ -146,6 +147,17 @@ impl Members {
         let ids = (0..nodes).map(serf::name).collect();
         let known = vec![BTreeSet::new(); nodes];
         Ok(Members { processes, _inputs: Vec::new(), ids, known, changes, _seed: None })
+    }
+
+    /// Ends all nodes, and waits until they have ended.
+    async fn stop(mut self) {
+        for process in &mut self.processes {
+            // A process that cannot be killed has ended already.
+            let _ = process.start_kill();
+        }
+        for process in &mut self.processes {
+            let _ = process.wait().await;
+        }
     }
 
     fn apply(&mut self, (node, change): (usize, MemberChange)) {
