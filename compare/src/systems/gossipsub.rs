@@ -244,10 +244,11 @@ fn handle(swarm: &mut Swarm<Behaviour>, event: SwarmEvent<BehaviourEvent>, outpu
                 sink.deliver(&message.data);
             }
         }
+        // The answer was late, or the stream for it could not be opened in time.
         SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
             peer,
             connection,
-            result: Err(ping::Failure::Timeout),
+            result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
         })) => {
             swarm.close_connection(connection);
             report(peer, false);

@@ -86,15 +86,16 @@ impl SystemKind {
             SystemKind::Gossipsub => {
                 "signs and verifies every message, does not order them, repairs losses with gossip \
                  about the last few seconds only, drops messages that wait for a link for more than a \
-                 second or find its queue full; Noise and yamux over TCP; default mesh (6 of about 12 links per node). It has no \
-                 member list and no failure detector: `removed` means that nodes with a link to the \
-                 node have closed it, because TCP or libp2p's ping (every 15 s, given up after 20 s) \
-                 failed."
+                 second or find its queue full; Noise and yamux over TCP; default mesh (6 of about 12 \
+                 links per node). It has no member list and no failure detector: removed means that \
+                 the nodes with a link to the node have closed it, because TCP failed, or libp2p's \
+                 ping failed twice (after about a minute with its defaults)."
             }
             SystemKind::IrohGossip => {
                 "neither signs nor orders messages, closes a subscription that lags; TLS 1.3 in QUIC \
                  over UDP, relays and address lookup disabled. A node knows only its neighbours (5 in \
-                 the active view): `removed` means that these have reported the neighbour as down."
+                 the active view): removed means that these have reported the neighbour as down, which \
+                 takes the idle timeout of QUIC (30 s) or a little more."
             }
             SystemKind::Nats => {
                 "a broker, not a peer-to-peer network: one server relays every message, and nothing \
