@@ -98,7 +98,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 1024,
           value_parser = clap::value_parser!(u64).range(1..=MAX_PAYLOAD))]
     payload: u64,
-    /// How long to publish, or to measure idle nodes
+    /// How long to publish, or to measure idle nodes (these at least 20 s)
     #[arg(id = "length", long = "for", value_name = "TIME", default_value = "5s",
           value_parser = length)]
     length: Duration,

@@ -9,6 +9,7 @@ use crate::plan::{Plan, Work};
 use crate::systems::SystemKind;
 use crate::table::{Table, show_number};
 use crate::versions;
+use crate::work::idle;
 
 /// The text of a figure that does not exist.
 const NONE: &str = "–";
@@ -103,7 +104,7 @@ impl Report {
             runs => format!("medians of {runs} runs"),
         };
         let mut text = format!(
-            "{} nodes, {} B payload, {} publishers, {} s each, {runs}, {} processors\n\n",
+            "{} nodes, {} B payload, {} publishers, {} s of publishing, {runs}, {} processors\n\n",
             plan.nodes, plan.payload, plan.publishers, plan.seconds, self.processors
         );
         text += &self.table().render();
@@ -157,7 +158,7 @@ fn title(work: Work, plan: &Plan) -> String {
             format!("throughput, {} messages of each publisher in flight", plan.window)
         }
         Work::Delay => format!("delay at {} messages/s", plan.rate),
-        Work::Idle => "idle".to_owned(),
+        Work::Idle => format!("idle, over {} s", idle::time(plan).as_secs()),
         Work::Detection => {
             "detection, time until every node that knew it has removed it".to_owned()
         }

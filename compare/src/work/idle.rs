@@ -1,6 +1,6 @@
 //! A network in which nothing is published.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::time::sleep;
@@ -13,6 +13,15 @@ use crate::systems::System;
 
 /// Bytes per MiB.
 const MIB: f64 = 1024.0 * 1024.0;
+
+/// The least time that idle nodes are measured. It is longer than the intervals of periodic work,
+/// such as pings every 15 s, so that all of it counts.
+const MIN_TIME: Duration = Duration::from_secs(20);
+
+/// How long idle nodes are measured.
+pub(crate) fn time(plan: &Plan) -> Duration {
+    plan.time().max(MIN_TIME)
+}
 
 /// Resident memory of this process, before the nodes are started.
 pub(crate) fn memory_before() -> u64 {
@@ -31,7 +40,7 @@ pub(crate) async fn measure<S: System>(system: S, plan: &Plan, before: u64) -> R
     };
     let no_time = "the system does not report the processor time of the server";
     let (start, cpu_before) = (Instant::now(), cpu().context(no_time)?);
-    sleep(plan.time()).await;
+    sleep(time(plan)).await;
     let (seconds, cpu_after) = (start.elapsed().as_secs_f64(), cpu().context(no_time)?);
     let own = memory_before().saturating_sub(before);
     let memory = own + server.and_then(process::resident_bytes).unwrap_or(0);
