@@ -172,7 +172,7 @@ mod tests {
                     key.has_signed(&message, &forged)
                 );
             }
-            let mut longer = message.clone();
+            let mut longer = message;
             longer.push(0);
             prop_assert!(!table.has_signed(&longer, &signature));
         }
