@@ -80,12 +80,14 @@ fn core_depends_on_no_crate_that_opens_sockets_or_reads_clocks() {
     let allowed = BTreeSet::from([
         "blake3",
         "bytes",
+        "curve25519-dalek",
         "data-encoding",
         "ed25519-dalek",
         "minicbor",
         "rand",
         "rand_chacha",
         "serde",
+        "sha2",
         "thiserror",
     ]);
     for dependency in &dependencies()["rumormill-proto"] {
