@@ -1,18 +1,19 @@
 //! The step from a well-formed frame to one with valid signatures.
 
 use core::ops::Deref;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::frame::Frame;
 use super::overlay::PeerReply;
 use crate::batch::Batch;
 use crate::failure::{Certificate, DeathReport, Testimony};
-use crate::fixed_base::FixedBaseKey;
 use crate::identity::{PeerId, PublicKey, Signature};
 use crate::limits::{KEY_TABLES, VERIFIED_CACHE, VERIFIED_KEYS};
 use crate::registry::Entry;
 use crate::signed::{Signed, Statement};
+use crate::time::WallTime;
 
 /// A value whose signatures were checked. Outside of tests and simulations, only a [`Verifier`]
 /// makes one.
@@ -39,25 +40,32 @@ impl<T> Deref for Verified<T> {
 #[error("the signature of a {0} does not hold")]
 pub struct VerifyError(&'static str);
 
-/// After this many checks since the last [`Verifier::release_unused_tables`], a key gets a table.
-/// Making it costs as much as about 25 checks, and saves the half of each further one.
+/// After this many checks since the last review of the tables, a key gets a table: several times the
+/// number of checks whose gain pays for making it.
 const CHECKS_BEFORE_TABLE: u32 = 64;
+/// Shortest time between two reviews of the tables.
+const TABLE_REVIEW_INTERVAL: Duration = Duration::from_secs(50);
 
 /// The prepared key of a signer.
 #[derive(Debug)]
 struct SignerKey {
     key: PublicKey,
-    /// Checks since unused tables were last released.
+    /// Checks since the last review of the tables.
     checks: u32,
-    table: Option<Arc<FixedBaseKey>>,
 }
 
-/// A key as it is used for one check.
-enum KeyForCheck {
-    Plain(PublicKey),
-    WithTable(Arc<FixedBaseKey>),
-    /// This check is the first one that makes a table.
-    MakesTable(PublicKey),
+/// The prepared keys of signers.
+#[derive(Debug, Default)]
+struct SignerKeys {
+    keys: Recent<PeerId, SignerKey>,
+    /// When the tables were last reviewed.
+    reviewed: WallTime,
+}
+
+impl SignerKeys {
+    fn tables(&self) -> usize {
+        self.keys.known.values().filter(|signer| signer.key.has_table()).count()
+    }
 }
 
 /// A key under which a checked statement and signature are remembered.
@@ -106,8 +114,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Verifier {
     /// The fingerprints of statements that were checked.
     checked: Mutex<Recent<[u8; 32], ()>>,
-    /// The prepared keys of signers.
-    keys: Mutex<Recent<PeerId, SignerKey>>,
+    signers: Mutex<SignerKeys>,
     /// Number of nodes that share it; the caches are as many times as large.
     nodes: usize,
 }
@@ -129,7 +136,7 @@ impl Verifier {
     /// they run in the same process, so they can trust each other's checks.
     #[must_use]
     pub fn for_nodes(nodes: usize) -> Self {
-        Verifier { checked: Mutex::default(), keys: Mutex::default(), nodes: nodes.max(1) }
+        Verifier { checked: Mutex::default(), signers: Mutex::default(), nodes: nodes.max(1) }
     }
 
     /// Checks every signature in `frame`.
@@ -255,7 +262,7 @@ impl Verifier {
         if lock(&self.checked).known.contains_key(&fingerprint) {
             return Ok(());
         }
-        if !self.has_signed(signer, digest, signature) {
+        if !self.key(signer).is_some_and(|key| key.has_signed(digest, signature)) {
             return Err(VerifyError(kind));
         }
         let limit = VERIFIED_CACHE.saturating_mul(self.nodes);
@@ -292,56 +299,49 @@ impl Verifier {
         })
     }
 
-    fn has_signed(&self, signer: &PeerId, digest: &[u8; 32], signature: &Signature) -> bool {
-        match self.key(signer) {
-            None => false,
-            Some(KeyForCheck::Plain(key)) => key.has_signed(digest, signature),
-            Some(KeyForCheck::WithTable(table)) => table.has_signed(digest, signature),
-            Some(KeyForCheck::MakesTable(key)) => {
-                // Outside the lock, because it takes a millisecond.
-                let table = Arc::new(key.with_table());
-                if let Some(key) = lock(&self.keys).known.get_mut(signer) {
-                    key.table = Some(table.clone());
-                }
-                table.has_signed(digest, signature)
-            }
-        }
-    }
-
     /// The prepared key of a signer, for one check.
-    fn key(&self, id: &PeerId) -> Option<KeyForCheck> {
-        let mut keys = lock(&self.keys);
-        if let Some(signer) = keys.known.get_mut(id) {
+    fn key(&self, id: &PeerId) -> Option<PublicKey> {
+        let mut guard = lock(&self.signers);
+        if let Some(signer) = guard.keys.known.get_mut(id) {
             signer.checks = signer.checks.saturating_add(1);
-            if let Some(table) = &signer.table {
-                return Some(KeyForCheck::WithTable(table.clone()));
+            let (key, checks) = (signer.key.clone(), signer.checks);
+            if checks != CHECKS_BEFORE_TABLE
+                || key.has_table()
+                || guard.tables() >= KEY_TABLES.saturating_mul(self.nodes)
+            {
+                return Some(key);
             }
-            let (key, checks) = (signer.key, signer.checks);
-            if checks == CHECKS_BEFORE_TABLE && self.has_space_for_table(&keys) {
-                return Some(KeyForCheck::MakesTable(key));
+            // Outside the lock, because it takes about a millisecond.
+            drop(guard);
+            let key = key.with_table();
+            if let Some(signer) = lock(&self.signers).keys.known.get_mut(id) {
+                signer.key = key.clone();
             }
-            return Some(KeyForCheck::Plain(key));
+            return Some(key);
         }
-        drop(keys);
+        drop(guard);
         let key = PublicKey::of(id)?;
-        let entry = SignerKey { key, checks: 1, table: None };
-        lock(&self.keys).insert(*id, entry, VERIFIED_KEYS.saturating_mul(self.nodes));
-        Some(KeyForCheck::Plain(key))
+        let signer = SignerKey { key: key.clone(), checks: 1 };
+        let limit = VERIFIED_KEYS.saturating_mul(self.nodes);
+        lock(&self.signers).keys.insert(*id, signer, limit);
+        Some(key)
     }
 
-    fn has_space_for_table(&self, keys: &Recent<PeerId, SignerKey>) -> bool {
-        let tables = keys.known.values().filter(|key| key.table.is_some()).count();
-        tables < KEY_TABLES.saturating_mul(self.nodes)
-    }
-
-    /// Drops the tables of keys that were not used since the last call. To be called every minute
-    /// or so: a node that has become idle gives their memory back.
-    pub fn release_unused_tables(&self) {
-        for key in lock(&self.keys).known.values_mut() {
-            if key.checks == 0 {
-                key.table = None;
+    /// Drops the tables of keys that were not used since the last review, so that a node that has
+    /// become idle gives their memory back. To be called about once a minute. A call within
+    /// 50 s of the last review does nothing: nodes that share a verifier all call this.
+    pub fn release_unused_tables(&self, now: WallTime) {
+        let mut signers = lock(&self.signers);
+        let passed = Duration::from_micros(now.0.abs_diff(signers.reviewed.0));
+        if passed < TABLE_REVIEW_INTERVAL {
+            return;
+        }
+        signers.reviewed = now;
+        for signer in signers.keys.known.values_mut() {
+            if signer.checks == 0 {
+                signer.key.drop_table();
             }
-            key.checks = 0;
+            signer.checks = 0;
         }
     }
 }
@@ -365,7 +365,11 @@ mod tests {
     }
 
     fn tables(verifier: &Verifier) -> usize {
-        lock(&verifier.keys).known.values().filter(|key| key.table.is_some()).count()
+        lock(&verifier.signers).tables()
+    }
+
+    fn at_second(seconds: u64) -> WallTime {
+        WallTime(1_700_000_000_000_000 + seconds * 1_000_000)
     }
 
     #[test]
@@ -378,12 +382,15 @@ mod tests {
         assert_eq!(tables(&verifier), 0, "a statement that was checked before needs no key");
         check(&verifier, &identity, CHECKS_BEFORE_TABLE).unwrap();
         assert_eq!(tables(&verifier), 1);
-        verifier.release_unused_tables();
+        verifier.release_unused_tables(at_second(0));
         assert_eq!(tables(&verifier), 1, "it was used");
+        verifier.release_unused_tables(at_second(1));
+        assert_eq!(tables(&verifier), 1, "another node that shares the verifier calls as well");
         let forged = Identity::from_secret(&[2; 32]).sign(&[7; 32]);
         assert!(verifier.check(&identity.id(), &[7; 32], &forged, "statement").is_err());
-        verifier.release_unused_tables();
-        verifier.release_unused_tables();
+        verifier.release_unused_tables(at_second(60));
+        assert_eq!(tables(&verifier), 1, "it was used again");
+        verifier.release_unused_tables(at_second(120));
         assert_eq!(tables(&verifier), 0);
         check(&verifier, &identity, 1000).unwrap();
     }

@@ -465,8 +465,7 @@ impl<C: StateMachine + Send + 'static> Driver<C> {
 
     fn report_wall_clock(&mut self) {
         if let Some(reading) = self.wall_clock.reading_if_due() {
-            // About once a minute.
-            self.context.verifier.release_unused_tables();
+            self.context.verifier.release_unused_tables(reading);
             self.feed(Input::WallClock(reading));
         }
     }
